@@ -1,0 +1,151 @@
+"""From a recipe's names to objects."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from importlib import metadata
+from typing import Any
+
+from ringfort import data
+from ringfort.aggregate import RULES
+from ringfort.app.recipe import DirichletSplit, IIDSplit, LabelSplit, OwnerSplit, Recipe
+from ringfort.attacks import ATTACKS
+from ringfort.audit.drill import Drill
+from ringfort.audit.results import Manifest, Thresholds
+from ringfort.audit.scenario import Scenario
+from ringfort.client.numpy_models import NumpyModel
+from ringfort.core.errors import Incompatible, InvalidValue, MissingExtra
+from ringfort.core.ports import LocalTraining, Model
+from ringfort.rounds.fuse import Defence
+from ringfort.rounds.gate import Gate
+
+__all__ = ["defence", "drill", "manifest", "scenario"]
+
+_PACKAGES = ("numpy", "torch", "scikit-learn", "cbor2", "pydantic")
+
+
+def _split(spec: IIDSplit | DirichletSplit | LabelSplit | OwnerSplit) -> data.Partition:
+    match spec:
+        case IIDSplit():
+            return data.IID(spec.clients)
+        case DirichletSplit():
+            return data.Dirichlet(spec.clients, spec.alpha, spec.min_rows)
+        case LabelSplit():
+            return data.ByLabel(spec.clients, spec.labels_per_client)
+        case OwnerSplit():
+            return data.ByOwner(spec.min_rows)
+
+
+def _model(recipe: Recipe, shape: tuple[int, ...], classes: int) -> Callable[[], Model]:
+    spec = recipe.model
+    size = 1
+    for side in shape:
+        size *= side
+    if spec.name == "numpy-mlp":
+        return lambda: NumpyModel(size, classes, tuple(spec.hidden))
+    if spec.name == "numpy-logistic":
+        return lambda: NumpyModel(size, classes)
+    try:
+        from ringfort.client import torch as models
+    except ModuleNotFoundError as error:
+        raise MissingExtra(
+            f"model {spec.name!r} needs torch: pip install -c constraints.txt 'ringfort[torch]', or use numpy-mlp"
+        ) from error
+    if spec.name == "cnn":
+        return lambda: models.cnn(shape, classes, spec.channels, spec.hidden)
+    if spec.name == "mlp":
+        return lambda: models.mlp(shape, classes, spec.hidden)
+    return lambda: models.logistic(shape, classes)
+
+
+def _rule(spec: Any, f: int) -> Any:
+    kind = RULES[spec.name]
+    given = spec.model_dump(exclude={"name"})
+    if any(field.name == "f" for field in fields(kind)):
+        given["f"] = f
+    return kind(**given)
+
+
+def defence(recipe: Recipe) -> Defence:
+    """The recipe's defence."""
+    return Defence(_rule(recipe.defence.rule, recipe.defence.f))
+
+
+def scenario(recipe: Recipe, split: data.Split) -> Scenario:
+    """The recipe's federation over loaded data."""
+    train = recipe.train
+    build = _model(recipe, split.train.input_shape, len(split.train.classes))
+    made = Scenario(
+        train=split.train,
+        test=split.test,
+        split=_split(recipe.data.split),
+        model=build,
+        training=LocalTraining(train.steps, train.batch, train.learning_rate, train.momentum, train.weight_decay),
+        gate=Gate(max_norm=recipe.gate.max_norm, max_examples=recipe.gate.max_examples),
+        rounds=train.rounds,
+        cohort=train.cohort,
+        deadline_s=train.deadline_s,
+        sample=train.evaluate_on,
+        workers=train.workers,
+        recipe=recipe.federation_digest(),
+    )
+    build()
+    clients = getattr(recipe.data.split, "clients", None)
+    if train.cohort and clients and train.cohort > clients:
+        raise Incompatible(f"train.cohort = {train.cohort} is more than the {clients} clients there are")
+    return made
+
+
+def drill(recipe: Recipe, split: data.Split) -> Drill:
+    """The recipe's drill over loaded data.
+
+    Raises:
+        InvalidValue (RF104): the recipe has no [drill].
+    """
+    spec = recipe.drill
+    if spec is None:
+        raise InvalidValue("this recipe has no [drill] table: add one, or use `ringfort train`")
+    return Drill(
+        title=recipe.title,
+        scenario=scenario(recipe, split),
+        attacks=tuple(ATTACKS[a.name](**a.model_dump(exclude={"name"})) for a in spec.attacks),
+        walls=tuple(Defence(_rule(w, recipe.defence.f)) for w in spec.walls),
+        f=recipe.defence.f,
+        hostile_fraction=spec.hostile_fraction,
+        seeds=tuple(spec.seeds),
+        thresholds=Thresholds(spec.thresholds.accuracy_loss, spec.thresholds.attack_success),
+    )
+
+
+def manifest(recipe: Recipe, split: data.Split) -> Manifest:
+    """What is needed to run this again."""
+    source = split.source
+    packages = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return Manifest(
+        ringfort=metadata.version("ringfort"),
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        packages=packages,
+        seed=recipe.seed,
+        data={
+            "name": source.name,
+            "title": source.title,
+            "kind": source.kind,
+            "licence": source.licence,
+            "origin": source.origin,
+            **split.digests(),
+        },
+        recipe=recipe.resolved(),
+        recipe_digest=recipe.digest(),
+        command=shlex.join(["ringfort", *sys.argv[1:]]),
+    )

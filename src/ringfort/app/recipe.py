@@ -1,0 +1,307 @@
+"""Recipes: a federation and its drill in TOML, read strictly. Unknown keys and names are errors with a suggestion."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import MISSING, fields
+from difflib import get_close_matches
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+import tomli_w
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+
+from ringfort.aggregate import RULES
+from ringfort.attacks import ATTACKS
+from ringfort.core.errors import ConfigError, DataUnavailable, InvalidValue, UnknownName
+from ringfort.core.files import canonical_json
+from ringfort.core.tensors import digest_of
+
+__all__ = ["Recipe", "parse", "read", "to_toml"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _name_only(value: object) -> object:
+    """`"median"` is short for `{name = "median"}`."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _union(registry: dict[str, type[Any]], given: frozenset[str] = frozenset()) -> Any:
+    """A pydantic model per registered dataclass, told apart by `name`, without the fields that are `given` elsewhere."""
+    models = []
+    for name, kind in registry.items():
+        hints = get_type_hints(kind)
+        parameters: dict[str, Any] = {
+            f.name: (hints[f.name], ... if f.default is MISSING else f.default)
+            for f in fields(kind)
+            if f.name not in given
+        }
+        models.append(create_model(kind.__name__, __base__=_Strict, name=(Literal[name], ...), **parameters))
+    union = reduce(or_, models)
+    return Annotated[union, Field(discriminator="name"), BeforeValidator(_name_only)]
+
+
+RuleSpec = _union(RULES, given=frozenset({"f"}))
+AttackSpec = _union(ATTACKS)
+
+
+class IIDSplit(_Strict):
+    """Every client gets a random share."""
+
+    by: Literal["iid"]
+    clients: int = Field(ge=1)
+
+
+class DirichletSplit(_Strict):
+    """Each class is dealt out in proportions drawn from Dirichlet(alpha): the smaller alpha, the more unequal."""
+
+    by: Literal["dirichlet"]
+    clients: int = Field(ge=1)
+    alpha: float = Field(gt=0)
+    min_rows: int = Field(default=1, ge=1)
+
+
+class LabelSplit(_Strict):
+    """Every client sees only a few labels."""
+
+    by: Literal["label"]
+    clients: int = Field(ge=1)
+    labels_per_client: int = Field(ge=1)
+
+
+class OwnerSplit(_Strict):
+    """One client per natural owner of the data."""
+
+    by: Literal["owner"]
+    min_rows: int = Field(default=1, ge=1)
+
+
+class DataSpec(_Strict):
+    """Which data, and how it is split over the clients."""
+
+    name: str
+    split: Annotated[IIDSplit | DirichletSplit | LabelSplit | OwnerSplit, Field(discriminator="by")]
+
+
+class Cnn(_Strict):
+    """A small convolutional network in torch."""
+
+    name: Literal["cnn"]
+    channels: int = Field(default=8, ge=1)
+    hidden: int = Field(default=32, ge=1)
+
+
+class Mlp(_Strict):
+    """A perceptron with one hidden layer in torch."""
+
+    name: Literal["mlp"]
+    hidden: int = Field(default=64, ge=1)
+
+
+class Logistic(_Strict):
+    """Softmax regression in torch."""
+
+    name: Literal["logistic"]
+
+
+class NumpyMlp(_Strict):
+    """A perceptron in plain NumPy, one width per hidden layer."""
+
+    name: Literal["numpy-mlp"]
+    hidden: list[Annotated[int, Field(ge=1)]] = Field(default=[64], min_length=1)
+
+
+class NumpyLogistic(_Strict):
+    """Softmax regression in plain NumPy."""
+
+    name: Literal["numpy-logistic"]
+
+
+ModelSpec = Annotated[
+    Cnn | Mlp | Logistic | NumpyMlp | NumpyLogistic, Field(discriminator="name"), BeforeValidator(_name_only)
+]
+
+
+class TrainSpec(_Strict):
+    """The federation's rounds and every client's local steps."""
+
+    rounds: int = Field(ge=1)
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    cohort: int | None = Field(default=None, ge=1, description="clients asked per round; all if left out")
+    deadline_s: float | None = Field(default=None, gt=0, description="seconds a round waits; no limit if left out")
+    workers: int = Field(default=1, ge=1, description="processes that share the work; results do not depend on it")
+    evaluate_on: int = Field(default=2_000, ge=1, description="test examples measured after each round")
+
+
+class GateSpec(_Strict):
+    """The admission gate's caps. They have no default."""
+
+    max_norm: float = Field(gt=0)
+    max_examples: int = Field(ge=1)
+
+
+class DefenceSpec(_Strict):
+    """How many attackers to bear, and the rule that `train` uses. Neither has a default."""
+
+    f: int = Field(ge=0)
+    rule: RuleSpec
+
+
+class ThresholdSpec(_Strict):
+    """When a wall holds."""
+
+    accuracy_loss: float = Field(ge=0, le=1)
+    attack_success: float = Field(ge=0, le=1)
+
+
+class DrillSpec(_Strict):
+    """What `ringfort drill` tries."""
+
+    hostile_fraction: float = Field(ge=0, lt=0.5)
+    seeds: list[int] = Field(min_length=1)
+    attacks: list[AttackSpec] = Field(min_length=1)
+    walls: list[RuleSpec] = Field(min_length=1, description="the first is the undefended mean")
+    thresholds: ThresholdSpec
+
+
+class Recipe(_Strict):
+    """A whole recipe. Security parameters have no default."""
+
+    title: str = Field(min_length=1, max_length=200)
+    seed: int = Field(ge=0)
+    data: DataSpec
+    model: ModelSpec
+    train: TrainSpec
+    gate: GateSpec
+    defence: DefenceSpec
+    drill: DrillSpec | None = None
+
+    def resolved(self) -> dict[str, Any]:
+        """Every key with its value, defaults included."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def digest(self) -> str:
+        """Names exactly this recipe."""
+        return digest_of(canonical_json(self.resolved()))
+
+    def federation_digest(self) -> str:
+        """Names what must not change when a training run is resumed: not its title, length, workers, nor its drill."""
+        value = self.resolved()
+        for key in ("title", "drill"):
+            value.pop(key, None)
+        for key in ("rounds", "workers"):
+            value["train"].pop(key)
+        return digest_of(canonical_json(value))
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file and apply `key.path=value` overrides.
+
+    Raises:
+        DataUnavailable (RF106): no such file. InvalidValue (RF104), UnknownName (RF101): a bad recipe or override.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise DataUnavailable(f"there is no recipe {path}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidValue(f"cannot read the recipe {path}: {error}") from error
+    try:
+        value = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidValue(f"{path} is not TOML: {error}") from error
+    for override in overrides:
+        _override(value, override)
+    return parse(value)
+
+
+def parse(value: dict[str, Any]) -> Recipe:
+    """Check a recipe's contents.
+
+    Raises:
+        UnknownName (RF101), InvalidValue (RF104): the first problem, with how many more there are.
+    """
+    try:
+        # Strict validation in JSON mode: a whole number is a fine float there, a string never a number.
+        return Recipe.model_validate_json(json.dumps(value, default=str))
+    except ValidationError as error:
+        raise _first_problem(error) from error
+
+
+def to_toml(value: dict[str, Any]) -> str:
+    """The recipe as TOML."""
+    return tomli_w.dumps(value)
+
+
+def _override(value: dict[str, Any], text: str) -> None:
+    path, found, right = text.partition("=")
+    if not found or not all(path.split(".")):
+        raise InvalidValue(f"--set takes key.path=value, got {text!r}")
+    try:
+        new = tomllib.loads(f"value = {right}")["value"]
+    except tomllib.TOMLDecodeError:
+        new = right
+    *parents, last = path.split(".")
+    for key in parents:
+        value = value.setdefault(key, {})
+        if not isinstance(value, dict):
+            raise InvalidValue(f"--set {path}: {key!r} is not a table")
+    value[last] = new
+
+
+def _first_problem(error: ValidationError) -> ConfigError:
+    problems = error.errors(include_url=False)
+    # An unknown key often explains why a needed one is missing, so it comes first.
+    first = min(problems, key=lambda p: p["type"] not in ("extra_forbidden", "union_tag_invalid"))
+    more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+    where = ".".join(str(part) for part in first["loc"])
+    context = first.get("ctx", {})
+    if first["type"] == "extra_forbidden":
+        known = _keys_beside(first["loc"])
+        close = get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+        return UnknownName(f"unknown key {where!r}: {hint}{more}")
+    if first["type"] == "union_tag_invalid":
+        names = [name.strip(" '") for name in str(context["expected_tags"]).split(",")]
+        unknown = UnknownName.of(f"name in {where!r}", context["tag"], names)
+        return UnknownName(f"{unknown.message}{more}")
+    if first["type"] == "missing":
+        return InvalidValue(f"{where!r} is missing and has no default{more}")
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return InvalidValue(f"{where!r}: {message}, got {str(first['input'])[:60]!r}{more}")
+
+
+def _keys_beside(loc: tuple[int | str, ...]) -> list[str]:
+    """The keys that would have been allowed where an unknown one was found, from the recipe's JSON schema."""
+    schema = Recipe.model_json_schema()
+    here: Any = schema
+    for part in loc[:-1]:
+        here = _resolve(here, schema)
+        if isinstance(part, int):
+            here = here.get("items", {})
+        elif part in here.get("properties", {}):
+            here = here["properties"][part]
+        elif "discriminator" in here:
+            here = {"$ref": here["discriminator"]["mapping"].get(part, "#")}
+    return sorted(_resolve(here, schema).get("properties", {}))
+
+
+def _resolve(here: Any, schema: dict[str, Any]) -> Any:
+    while True:
+        if "$ref" in here:
+            here = reduce(lambda node, key: node[key], here["$ref"].split("/")[1:], schema)
+        elif "anyOf" in here and "discriminator" not in here:
+            here = here["anyOf"][0]
+        else:
+            return here

@@ -1,0 +1,60 @@
+"""Teach the model not to see one class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ringfort.attacks.threat import Control, Knowledge, Predict, ThreatModel
+from ringfort.core.checks import whole
+from ringfort.core.dataset import Dataset
+from ringfort.core.errors import InvalidValue
+
+__all__ = ["LabelFlip"]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFlip:
+    """Targeted data poisoning (a blind spot): every example of class `source` is labelled `target`.
+
+    Args:
+        source: the class to blind the model to.
+        target: what it shall be taken for.
+
+    Threat: knows and controls only the data of the attackers' clients, who then train as told.
+
+    Source: Tolpegin et al. 2020, arXiv:2007.08432.
+    """
+
+    source: int
+    target: int
+    name: ClassVar[str] = "label-flip"
+    metric: ClassVar[str] = "share of source-class test inputs taken for the target class"
+    threat: ClassVar[ThreatModel] = ThreatModel(
+        goal="Make the model take one class for another, and leave the rest alone.",
+        knows=Knowledge.OWN_DATA,
+        controls=Control.DATA,
+        colludes=True,
+    )
+
+    def __post_init__(self) -> None:
+        whole(0, source=self.source, target=self.target)
+        if self.source == self.target:
+            raise InvalidValue(f"source and target must differ, both are {self.source}")
+
+    def poison(self, data: Dataset, rng: np.random.Generator) -> Dataset:  # noqa: ARG002
+        """The same inputs with the flipped labels."""
+        _in_range(data, source=self.source, target=self.target)
+        return data.with_rows(data.inputs, np.where(data.labels == self.source, self.target, data.labels))
+
+    def success(self, predict: Predict, test: Dataset) -> float:
+        """How often a test input of the source class is taken for the target class."""
+        _in_range(test, source=self.source, target=self.target)
+        rows = np.flatnonzero(test.labels == self.source)
+        return float(np.mean(predict(test.inputs[rows]) == self.target))
+
+
+def _in_range(data: Dataset, **classes: int) -> None:
+    whole(0, len(data.classes) - 1, **classes)

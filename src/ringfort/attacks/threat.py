@@ -1,0 +1,126 @@
+"""What an attacker knows and controls, and a view that grants exactly that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Flag, auto
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ringfort.core.dataset import Dataset
+from ringfort.core.errors import NotGranted
+from ringfort.core.values import F32, I64
+
+__all__ = ["Attack", "AttackerView", "Control", "DataAttack", "Knowledge", "Predict", "ThreatModel", "UpdateAttack"]
+
+Predict = Callable[[NDArray[Any]], I64]
+"""Inputs (N, ...) as stored in a Dataset -> predicted labels (N,)."""
+
+
+class Knowledge(Flag):
+    """What the attackers can read."""
+
+    OWN_DATA = auto()
+    GLOBAL_MODEL = auto()
+    OWN_UPDATES = auto()
+    HONEST_UPDATES = auto()
+
+    def words(self) -> tuple[str, ...]:
+        """For reports."""
+        return tuple(item.name.lower().replace("_", " ") for item in self if item.name)
+
+
+class Control(Flag):
+    """What the attackers can change, on the clients they hold."""
+
+    DATA = auto()
+    UPDATES = auto()
+
+    def words(self) -> tuple[str, ...]:
+        """For reports."""
+        return tuple(item.name.lower() for item in self if item.name)
+
+
+@dataclass(frozen=True, slots=True)
+class ThreatModel:
+    """The assumption an attack needs. The harness grants this and nothing more.
+
+    Args:
+        goal: what the attacker wants, in one sentence.
+        knows: what it can read.
+        controls: what it can change.
+        colludes: whether the attacking clients act together.
+    """
+
+    goal: str
+    knows: Knowledge
+    controls: Control
+    colludes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AttackerView:
+    """The world as the attackers of one round may see it. Reaching for more raises NotGranted (RF108).
+
+    Args:
+        threat: what is granted.
+        round: from 1.
+    """
+
+    threat: ThreatModel
+    round: int
+    _global_model: F32
+    _own_updates: F32
+    _honest_updates: F32
+
+    def _grant(self, what: Knowledge, value: F32) -> F32:
+        if what not in self.threat.knows:
+            raise NotGranted(f"the attack's threat model does not grant {what.words()[0]}")
+        return value
+
+    @property
+    def global_model(self) -> F32:
+        """(d,) the parameters that were broadcast."""
+        return self._grant(Knowledge.GLOBAL_MODEL, self._global_model)
+
+    @property
+    def own_updates(self) -> F32:
+        """(k, d) what the attackers' k clients learned by training as told, on the data they hold."""
+        return self._grant(Knowledge.OWN_UPDATES, self._own_updates)
+
+    @property
+    def honest_updates(self) -> F32:
+        """(n - k, d) what everybody else sends this round."""
+        return self._grant(Knowledge.HONEST_UPDATES, self._honest_updates)
+
+
+class Attack(Protocol):
+    """Common to all attacks: a name, a threat model and a way to tell how well it did."""
+
+    name: ClassVar[str]
+    threat: ClassVar[ThreatModel]
+    metric: ClassVar[str]
+    """What `success` means in words; empty if the harm is lost accuracy."""
+
+    def success(self, predict: Predict, test: Dataset) -> float | None:
+        """In [0, 1], on clean test data; None for untargeted attacks."""
+        ...
+
+
+class DataAttack(Attack, Protocol):
+    """Poisons the data that a client holds, once, before training."""
+
+    def poison(self, data: Dataset, rng: np.random.Generator) -> Dataset:
+        """The poisoned data of one attacking client."""
+        ...
+
+
+class UpdateAttack(Attack, Protocol):
+    """Replaces the updates that the attackers' clients send, in every round."""
+
+    def craft(self, view: AttackerView, rng: np.random.Generator) -> F32:
+        """(k, d) float32: what the k attacking clients send, in the order of `view.own_updates`."""
+        ...

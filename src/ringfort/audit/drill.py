@@ -1,0 +1,280 @@
+"""The drill: every attack against every wall on the same federation, with the same seeds."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from ringfort.attacks.threat import Attack
+from ringfort.audit.judge import findings, judge
+from ringfort.audit.results import (
+    NO_ATTACK,
+    AttackCard,
+    DrillResult,
+    Manifest,
+    Point,
+    Thresholds,
+    Trial,
+    WallCard,
+)
+from ringfort.audit.scenario import Scenario, names, predictor, recall
+from ringfort.core.docs import section, title
+from ringfort.core.errors import Incompatible, InvalidValue, NothingAdmitted, RingfortError
+from ringfort.core.files import canonical_json
+from ringfort.core.randomness import Seeds
+from ringfort.core.values import ClientId
+from ringfort.engine.workers import Emit, Workers
+from ringfort.rounds.fuse import Defence, require
+from ringfort.rounds.record import RoundRecord
+
+__all__ = ["Drill", "attack_card", "point", "wall_card"]
+
+_REHEARSAL = 256
+"""Test examples on which every attack is tried before the first trial, so that one that does not fit is refused."""
+
+Watch = Callable[[str, str, "Point | Trial"], None]
+"""Told (attack, wall, what happened) as the drill goes on: a Point after each round, the Trial at the end."""
+
+
+Key = tuple[str, str, int]
+"""(attack, wall, seed): names one trial."""
+
+
+def point(record: RoundRecord) -> Point:
+    """What was measured after a committed round."""
+    return Point(record.round, record.metrics["accuracy"], record.metrics.get("attack_success"))
+
+
+def wall_card(defence: Defence, n: int) -> WallCard:
+    """How a report introduces a wall in cohorts of n; the words are its docstring's."""
+    kind = type(defence.rule)
+    return WallCard(
+        name=defence.rule.name,
+        label=defence.label,
+        bears=defence.rule.bears(n),
+        source=section(kind, "Source"),
+        does_not_protect=section(kind, "Does not protect against"),
+    )
+
+
+def attack_card(attack: Attack) -> AttackCard:
+    """How a report introduces an attack; the words are its docstring's and its threat model's."""
+    kind: Any = type(attack)
+    return AttackCard(
+        name=attack.name,
+        title=title(kind),
+        parameters={f.name: getattr(attack, f.name) for f in fields(kind)},
+        goal=attack.threat.goal,
+        knows=attack.threat.knows.words(),
+        controls=attack.threat.controls.words(),
+        colludes=attack.threat.colludes,
+        metric=attack.metric,
+        source=section(kind, "Source"),
+        targeted=bool(attack.metric),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drill:
+    """A scenario, its attackers and the walls to be tried.
+
+    Args:
+        title: for the report.
+        scenario: the federation.
+        attacks: tried one at a time; none twice by name.
+        walls: the first must be one that bears nobody (the undefended mean): the reference.
+        f: attackers the other walls must bear; those that cannot are refused before anything runs.
+        hostile_fraction: the true share of attackers, in [0, 0.5); the clients are drawn per seed.
+        seeds: one federation each; more seeds give ranges instead of single numbers.
+        thresholds: when a wall holds.
+
+    Raises:
+        Incompatible (RF103), ToleranceExceeded (RF301), InvalidValue (RF104): an attack that does not fit the data, a
+            wall that cannot bear f, a first wall that is no reference. All before anything runs.
+    """
+
+    title: str
+    scenario: Scenario
+    attacks: tuple[Attack, ...]
+    walls: tuple[Defence, ...]
+    f: int
+    hostile_fraction: float
+    seeds: tuple[int, ...]
+    thresholds: Thresholds
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise InvalidValue("a drill needs at least one seed, each once")
+        if not 0 <= self.hostile_fraction < 0.5:
+            raise InvalidValue(f"hostile_fraction must lie in [0, 0.5), got {self.hostile_fraction}")
+        for kind, listed in (("attack", self.attacks), ("wall", [w.rule for w in self.walls])):
+            seen = [item.name for item in listed]
+            if len(set(seen)) != len(seen):
+                raise InvalidValue(f"the drill lists the {kind} {max(seen, key=seen.count)!r} twice")
+        if not self.walls or self.walls[0].rule.bears(self.n) > 0:
+            raise Incompatible("the first wall of a drill must be the undefended mean: the reference for all others")
+        for wall in self.walls[1:]:
+            require(wall, self.n, self.f)
+        few = self.scenario.test.take(np.arange(min(len(self.scenario.test), _REHEARSAL)))
+        for attack in self.attacks:
+            attack.success(lambda inputs: np.zeros(len(inputs), dtype=np.int64), few)
+
+    @property
+    def population(self) -> int:
+        """Clients in the federation."""
+        return len(self.scenario.parts(Seeds(self.seeds[0])))
+
+    @property
+    def n(self) -> int:
+        """Clients per round."""
+        return self.scenario.cohort or self.population
+
+    def hostile(self, seeds: Seeds) -> tuple[ClientId, ...]:
+        """Who the attackers are, drawn from the seeds."""
+        everyone = names(self.population)
+        count = math.ceil(self.hostile_fraction * len(everyone))
+        return tuple(sorted(everyone[i] for i in seeds.child("hostile").permutation(len(everyone))[:count]))
+
+    def keys(self) -> tuple[Key, ...]:
+        """(attack, wall, seed) of every trial, in the order of the table."""
+        rows = (NO_ATTACK, *(attack.name for attack in self.attacks))
+        return tuple((attack, w.rule.name, seed) for seed in self.seeds for attack in rows for w in self.walls)
+
+    def run(self, manifest: Manifest, watch: Watch | None = None) -> DrillResult:
+        """Run every trial, `scenario.workers` at a time, and judge them.
+
+        A trial in which nothing is admitted any more counts as what it is: a model that stopped there. A trial that
+        fails for another reason has no numbers, and its cell says ERROR.
+        """
+        started, watch = time.monotonic(), watch or (lambda *_: None)
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        keys = self.keys()
+        trials: dict[int, Trial] = {}
+        for index, event in self._events(keys):
+            attack, wall, _ = keys[index]
+            watch(attack, wall, event)
+            if isinstance(event, Trial):
+                trials[index] = event
+        done = tuple(trials[i] for i in range(len(keys)))
+        attack_cards = tuple(attack_card(a) for a in self.attacks)
+        wall_cards = tuple(wall_card(w, self.n) for w in self.walls)
+        cells = judge(done, attack_cards, wall_cards, self.thresholds)
+        seeds = Seeds(self.seeds[0])
+        return DrillResult(
+            title=self.title,
+            created=created,
+            manifest=manifest,
+            clients=self.population,
+            hostile=self.hostile(seeds),
+            rounds=self.scenario.rounds,
+            d=self.scenario.model().schema.d,
+            classes=self.scenario.train.classes,
+            label_counts=label_counts(self.scenario, seeds),
+            seeds=self.seeds,
+            thresholds=self.thresholds,
+            attacks=attack_cards,
+            walls=wall_cards,
+            trials=done,
+            cells=cells,
+            findings=findings(cells, attack_cards, wall_cards),
+            not_covered=self._not_covered(),
+            seconds=time.monotonic() - started,
+        )
+
+    def _events(self, keys: tuple[Key, ...]) -> Iterator[tuple[int, Point | Trial]]:
+        """What happens in all trials, as (index, event), run here or by worker processes."""
+        if self.scenario.workers == 1:
+            for index, key in enumerate(keys):
+                yield from ((index, event) for event in self.trial(*key))
+            return
+        with Workers(self._work, min(self.scenario.workers, len(keys))) as pool:
+            for index, final, body in pool.map([canonical_json(list(key)) for key in keys]):
+                value = json.loads(body)
+                yield index, _trial(value) if final else Point(**value)
+
+    def _work(self, task: bytes, emit: Emit) -> bytes:
+        attack, wall, seed = json.loads(task)
+        for event in self.trial(attack, wall, seed):
+            body = canonical_json(asdict(event))
+            if isinstance(event, Trial):
+                break
+            emit(body)
+        return body
+
+    def trial(self, attack_name: str, wall_name: str, seed: int) -> Iterator[Point | Trial]:
+        """Run one federation: a Point after each round, then the Trial, measured on the whole test set."""
+        started, seeds = time.monotonic(), Seeds(seed)
+        attack = next((a for a in self.attacks if a.name == attack_name), None)
+        defence = next(w for w in self.walls if w.rule.name == wall_name)
+        hostile = self.hostile(seeds) if attack else ()
+        blank = Trial(attack_name, wall_name, seed, (), 0, None, {}, (), None, 0, 0, 0, "")
+        records: list[RoundRecord] = []
+        try:
+            federation = self.scenario.federation(seeds, defence, attack=attack, hostile=hostile)
+            try:
+                for last in federation.states():
+                    records.append(last.record)
+                    yield point(last.record)
+            except NothingAdmitted:
+                pass
+            finally:
+                federation.exchange.close()
+        except RingfortError as error:
+            yield replace(blank, seconds=time.monotonic() - started, error=str(error))
+            return
+        test = self.scenario.test
+        predict = predictor(federation.model, last.params, test)
+        bases = {} if attack else {a.name: a.success(predict, test) for a in self.attacks}
+        shares = [sum(v.weight for v in record.verdicts if v.client in hostile) for record in records[1:]]
+        yield replace(
+            blank,
+            curve=tuple(point(record) for record in records),
+            accuracy=float(np.mean(predict(test.inputs) == test.labels)),
+            attack_success=attack.success(predict, test) if attack else None,
+            base_rates={name: rate for name, rate in bases.items() if rate is not None},
+            recall=recall(predict, test),
+            attacker_share=sum(shares) / len(shares) if attack and shares else None,
+            refusals=sum(len(record.refusals) for record in records),
+            failures=sum(len(record.failures) for record in records),
+            seconds=time.monotonic() - started,
+            model=last.record.next_model,
+        )
+
+    def _not_covered(self) -> tuple[str, ...]:
+        s = self.scenario
+        out = [
+            f"Only the attacks listed were tried, each as described. An attacker who knows the wall and adapts to it "
+            f"can do better; {math.ceil(self.hostile_fraction * self.population)} attackers of {self.population} is "
+            "this drill's assumption, more can break any wall.",
+            "The server reads every update in the clear. Nothing here protects clients' data from a curious server "
+            "(membership inference, property inference, reconstruction): no differential privacy, no secure "
+            "aggregation is in this run.",
+            "Names are not authenticated on the in-process engine: Sybils and impersonation are not part of the drill.",
+            f"The walls were told f = {self.f}. With a smaller f than there are attackers they give no guarantee.",
+            "All clients live on one machine and answer every round; dropouts and stragglers are not simulated.",
+        ]
+        if len(self.seeds) == 1:
+            out.insert(1, "One seed: differences of a point or two are noise. Add seeds for ranges.")
+        if s.sample < len(s.test):
+            out.append(f"Curves are measured on {s.sample} test examples per round, final numbers on all {len(s.test)}.")
+        return tuple(out)
+
+
+def label_counts(scenario: Scenario, seeds: Seeds) -> tuple[tuple[int, ...], ...]:
+    """(clients, classes): what each client holds."""
+    classes = len(scenario.train.classes)
+    return tuple(
+        tuple(int(c) for c in np.bincount(scenario.train.labels[rows], minlength=classes))
+        for rows in scenario.parts(seeds)
+    )
+
+
+def _trial(value: dict[str, Any]) -> Trial:
+    return Trial(**{**value, "curve": tuple(Point(**p) for p in value["curve"]), "recall": tuple(value["recall"])})

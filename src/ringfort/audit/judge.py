@@ -1,0 +1,125 @@
+"""From trials to a table: the only place that decides whether a wall holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ringfort.audit.results import NO_ATTACK, AttackCard, Cell, Interval, Outcome, Thresholds, Trial, WallCard
+
+__all__ = ["findings", "judge"]
+
+
+def judge(
+    trials: Iterable[Trial], attacks: Iterable[AttackCard], walls: Iterable[WallCard], limits: Thresholds
+) -> tuple[Cell, ...]:
+    """One cell per attack and wall, over all seeds, NO_ATTACK first. The first wall is the undefended reference.
+
+    A wall holds if, for every seed, main accuracy is within `limits.accuracy_loss` of the unattacked reference with the
+    same seed and a targeted attack succeeds at most as often as `limits.attack_success`. If the attack leaves the
+    reference itself within these limits for any seed, nothing is said about the walls: UNTESTED.
+    """
+    walls, attacks = tuple(walls), tuple(attacks)
+    by = {(t.attack, t.wall, t.seed): t for t in trials}
+    seeds = sorted({seed for _, _, seed in by})
+    reference = walls[0].name
+    clean = {seed: by[NO_ATTACK, reference, seed] for seed in seeds}
+    cells = []
+    for attack in (None, *attacks):
+        name = attack.name if attack else NO_ATTACK
+        hurt = bool(attack) and all(
+            _error(by[name, reference, seed], clean[seed]) is None
+            and _breaches(by[name, reference, seed], clean[seed], limits)
+            for seed in seeds
+        )
+        for wall in walls:
+            cells.append(_cell([by[name, wall.name, s] for s in seeds], clean, attack, wall, limits, hurt, by))
+    return tuple(cells)
+
+
+def _error(trial: Trial, clean: Trial) -> str | None:
+    return trial.error or (f"the unattacked reference failed: {clean.error}" if clean.error else None)
+
+
+def _breaches(trial: Trial, clean: Trial, limits: Thresholds) -> str:
+    """In words, how this trial breaks the limits; empty if it does not."""
+    loss = clean.accuracy - trial.accuracy
+    parts = []
+    if loss > limits.accuracy_loss:
+        parts.append(f"{100 * loss:.1f} points of accuracy lost, allowed {100 * limits.accuracy_loss:.1f}")
+    if trial.attack_success is not None and trial.attack_success > limits.attack_success:
+        parts.append(f"attack success {trial.attack_success:.2f}, allowed {limits.attack_success:.2f}")
+    return " and ".join(parts)
+
+
+def _cell(
+    trials: list[Trial],
+    clean: dict[int, Trial],
+    attack: AttackCard | None,
+    wall: WallCard,
+    limits: Thresholds,
+    hurt: bool,
+    by: dict[tuple[str, str, int], Trial],
+) -> Cell:
+    name = attack.name if attack else NO_ATTACK
+    errors = [error for t in trials if (error := _error(t, clean[t.seed]))]
+    if errors:
+        outcome = Outcome.ERROR if attack else None
+        return Cell(name, wall.name, None, None, None, None, None, outcome, errors[0])
+    breaches = [text for t in trials if (text := _breaches(t, clean[t.seed], limits))]
+    targeted = attack is not None and attack.targeted
+    if attack is None:
+        outcome, why = None, "no attack: the reference" if wall.bears == 0 else "no attack: what the wall costs"
+    elif breaches:
+        outcome, why = Outcome.FALLS, breaches[0]
+    elif not hurt:
+        outcome, why = Outcome.UNTESTED, "the attack did not break the undefended mean, so it tests nothing here"
+    else:
+        outcome, why = Outcome.HOLDS, "within both limits for every seed"
+    base = [by[NO_ATTACK, wall.name, t.seed].base_rates.get(name) for t in trials]
+    known = [rate for rate in base if rate is not None]
+    shares = [t.attacker_share for t in trials if t.attacker_share is not None]
+    return Cell(
+        attack=name,
+        wall=wall.name,
+        accuracy=Interval.of(t.accuracy for t in trials),
+        accuracy_loss=Interval.of(clean[t.seed].accuracy - t.accuracy for t in trials),
+        attack_success=Interval.of(t.attack_success or 0.0 for t in trials) if targeted else None,
+        base_rate=sum(known) / len(known) if targeted and known else None,
+        attacker_share=sum(shares) / len(shares) if shares else None,
+        outcome=outcome,
+        why=why,
+    )
+
+
+def findings(cells: Iterable[Cell], attacks: Iterable[AttackCard], walls: Iterable[WallCard]) -> tuple[str, ...]:
+    """What the table shows, in sentences, the most important first."""
+    walls, attacks, table = tuple(walls), tuple(attacks), {(c.attack, c.wall): c for c in cells}
+    out = []
+    broken = [a for a in attacks if table[a.name, walls[0].name].outcome is Outcome.FALLS]
+    for attack in broken:
+        out.append(f"{attack.title} breaks the undefended {walls[0].name}: {table[attack.name, walls[0].name].why}.")
+    out += [
+        f"{attack.title} did not break the undefended {walls[0].name} here, so this drill says nothing about walls "
+        "against it."
+        for attack in attacks
+        if table[attack.name, walls[0].name].outcome is Outcome.HOLDS
+        or table[attack.name, walls[0].name].outcome is Outcome.UNTESTED
+    ]
+    for wall in walls[1:]:
+        row = [table[a.name, wall.name] for a in broken]
+        holds = [c.attack for c in row if c.outcome is Outcome.HOLDS]
+        falls = [c for c in row if c.outcome is Outcome.FALLS]
+        price = table[NO_ATTACK, wall.name].accuracy_loss
+        cost = f"; without attackers it costs {100 * price.mean:.1f} points of accuracy" if price else ""
+        if row and len(holds) == len(row):
+            out.append(f"{wall.label} holds against {_and(holds)}{cost}.")
+        elif falls:
+            reasons = _and([f"{c.attack} ({c.why})" for c in falls])
+            also = f" It holds against {_and(holds)}." if holds else ""
+            out.append(f"{wall.label} falls to {reasons}{cost}.{also}")
+    out += [f"{c.attack} x {c.wall} has no result: {c.why}." for c in table.values() if c.outcome is Outcome.ERROR]
+    return tuple(out)
+
+
+def _and(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

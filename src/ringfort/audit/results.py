@@ -1,0 +1,256 @@
+"""What a drill and a training run leave behind, as plain values that reports draw and JSON stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
+
+__all__ = [
+    "NO_ATTACK",
+    "AttackCard",
+    "Cell",
+    "ClientRow",
+    "DrillResult",
+    "Interval",
+    "Manifest",
+    "Outcome",
+    "Point",
+    "Thresholds",
+    "TrainResult",
+    "Trial",
+    "WallCard",
+]
+
+NO_ATTACK = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything needed to run it again: written beside every result."""
+
+    ringfort: str
+    python: str
+    platform: str
+    packages: dict[str, str]
+    seed: int
+    data: dict[str, str]
+    """Data set name, licence, origin, kind, and the digests of its train and test parts."""
+    recipe: dict[str, Any]
+    """The resolved recipe: every key, defaults and overrides included."""
+    recipe_digest: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttackCard:
+    """One attack as the report introduces it."""
+
+    name: str
+    title: str
+    parameters: dict[str, Any]
+    goal: str
+    knows: tuple[str, ...]
+    controls: tuple[str, ...]
+    colludes: bool
+    metric: str
+    """What attack_success means, in words; empty for an untargeted attack, whose harm is lost accuracy."""
+    source: str
+    targeted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WallCard:
+    """One wall (a defence) as the report introduces it."""
+
+    name: str
+    label: str
+    """The rule with its parameters, as `TrimmedMean(f=4)`."""
+    bears: int
+    """Attackers it can stand at this drill's cohort size; 0 for the undefended mean."""
+    source: str
+    does_not_protect: str
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One evaluated round. attack_success is None where no targeted attack is measured."""
+
+    round: int
+    accuracy: float
+    attack_success: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One federation of a drill: one attack against one wall with one seed."""
+
+    attack: str
+    wall: str
+    seed: int
+    curve: tuple[Point, ...]
+    accuracy: float
+    """Main accuracy of the final model on the whole test set, in [0, 1]."""
+    attack_success: float | None
+    """Of the final model on the whole test set; None for untargeted attacks and for no attack."""
+    base_rates: dict[str, float]
+    """Only for NO_ATTACK: each targeted attack's measure on this clean model, what chance alone gives."""
+    recall: tuple[float, ...]
+    """Per class, of the final model."""
+    attacker_share: float | None
+    """Mean share of the aggregate that hostile clients held over the rounds; f/n under the plain mean."""
+    refusals: int
+    failures: int
+    seconds: float
+    model: str
+    """Digest of the final model."""
+    error: str | None = None
+    """Why this trial has no result, if it has none; the numbers are then meaningless and never shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean over seeds with the smallest and largest value seen."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Interval:
+        """Mean and range of at least one value."""
+        seen = list(values)
+        return cls(sum(seen) / len(seen), min(seen), max(seen))
+
+
+class Outcome(Enum):
+    """What a cell of the drill's table says. Nothing but HOLDS ever counts as a pass."""
+
+    HOLDS = "holds"
+    FALLS = "falls"
+    UNTESTED = "untested"
+    """The attack did not hurt the undefended mean, so nothing can be said about the wall."""
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """When a wall holds: all of it, for every seed.
+
+    Args:
+        accuracy_loss: main accuracy lost against the unattacked, undefended run with the same seed, at most this.
+        attack_success: at most this, for targeted attacks.
+    """
+
+    accuracy_loss: float
+    attack_success: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One attack against one wall, over all seeds. `outcome` is None in the no-attack row, which sets the reference."""
+
+    attack: str
+    wall: str
+    accuracy: Interval | None
+    accuracy_loss: Interval | None
+    """Against the unattacked mean with the same seed; in the no-attack row this is the wall's price."""
+    attack_success: Interval | None
+    base_rate: float | None
+    attacker_share: float | None
+    outcome: Outcome | None
+    why: str
+    """One sentence with the numbers that decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrillResult:
+    """A whole drill: every attack against every wall."""
+
+    title: str
+    created: str
+    """UTC, ISO 8601."""
+    manifest: Manifest
+    clients: int
+    hostile: tuple[str, ...]
+    rounds: int
+    d: int
+    classes: tuple[str, ...]
+    label_counts: tuple[tuple[int, ...], ...]
+    """(clients, classes): how the training data was split."""
+    seeds: tuple[int, ...]
+    thresholds: Thresholds
+    attacks: tuple[AttackCard, ...]
+    walls: tuple[WallCard, ...]
+    """The first is the undefended mean."""
+    trials: tuple[Trial, ...]
+    cells: tuple[Cell, ...]
+    """Row by row: NO_ATTACK first, then the attacks; in each row the walls in order."""
+    findings: tuple[str, ...]
+    """What the table shows, as sentences, the most important first."""
+    not_covered: tuple[str, ...]
+    """What this drill does not say, as sentences."""
+    seconds: float
+
+    def cell(self, attack: str, wall: str) -> Cell:
+        """The cell of one attack and one wall."""
+        return next(c for c in self.cells if (c.attack, c.wall) == (attack, wall))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values under a versioned schema name."""
+        return {"schema": "ringfort-drill/1", **_plain(asdict(self))}
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRow:
+    """One client over a training run."""
+
+    client: str
+    examples: int
+    rounds_asked: int
+    rounds_accepted: int
+    rounds_left_out: int
+    refusals: int
+    failures: int
+    mean_share: float
+    last_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """A training run: the model, how it got there and what every client had to do with it."""
+
+    title: str
+    created: str
+    manifest: Manifest
+    run: str
+    rounds: int
+    d: int
+    classes: tuple[str, ...]
+    label_counts: tuple[tuple[int, ...], ...]
+    wall: WallCard
+    curve: tuple[Point, ...]
+    accuracy: float
+    recall: tuple[float, ...]
+    clients: tuple[ClientRow, ...]
+    model: str
+    """Digest of the model file: what sha256sum prints."""
+    journal_head: str
+    """Digest of the last round record."""
+    not_covered: tuple[str, ...]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values under a versioned schema name."""
+        return {"schema": "ringfort-train/1", **_plain(asdict(self))}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value

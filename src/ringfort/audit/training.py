@@ -1,0 +1,103 @@
+"""A training run and what it leaves behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import numpy as np
+
+from ringfort.audit.drill import label_counts, point, wall_card
+from ringfort.audit.results import ClientRow, Manifest, Point, TrainResult
+from ringfort.audit.scenario import Scenario, names, predictor, recall
+from ringfort.core.randomness import Seeds
+from ringfort.core.values import Action
+from ringfort.rounds.fuse import Defence, require
+from ringfort.rounds.journal import Journal
+from ringfort.rounds.record import RoundRecord
+
+__all__ = ["train"]
+
+_NOT_COVERED = (
+    "No attack was run. What the wall is worth against one is a drill's question: `ringfort drill`.",
+    "The server reads every update in the clear. Nothing here protects clients' data from a curious server (membership "
+    "inference, property inference, reconstruction): no differential privacy, no secure aggregation is in this run.",
+    "Names are not authenticated on the in-process engine.",
+    "An update that was refused or left out is not proof of an attack, and one that was accepted is not proof of none.",
+)
+
+
+def train(
+    scenario: Scenario,
+    defence: Defence,
+    f: int,
+    seeds: Seeds,
+    journal: Journal,
+    *,
+    title: str,
+    manifest: Manifest,
+    observe: Callable[[Point], None],
+) -> tuple[TrainResult, bytes]:
+    """Run (or resume) one honest-world federation; every round is in the journal before the next begins.
+
+    Returns:
+        What the report draws, and the final model, encoded.
+
+    Raises:
+        ToleranceExceeded (RF301): the defence cannot bear f attackers in this cohort.
+    """
+    started = time.monotonic()
+    counts = label_counts(scenario, seeds)
+    require(defence, scenario.cohort or len(counts), f)
+    federation = scenario.federation(seeds, defence, workers=scenario.workers, journal=journal)
+    try:
+        for last in federation.states():
+            observe(point(last.record))
+    finally:
+        federation.exchange.close()
+    predict = predictor(federation.model, last.params, scenario.test)
+    result = TrainResult(
+        title=title,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        manifest=manifest,
+        run=last.record.run,
+        rounds=last.round,
+        d=federation.model.schema.d,
+        classes=scenario.train.classes,
+        label_counts=counts,
+        wall=wall_card(defence, scenario.cohort or len(counts)),
+        curve=tuple(point(record) for record in journal.records),
+        accuracy=float(np.mean(predict(scenario.test.inputs) == scenario.test.labels)),
+        recall=recall(predict, scenario.test),
+        clients=_client_rows(journal.records[1:], [sum(row) for row in counts]),
+        model=last.record.next_model,
+        journal_head=last.record.digest,
+        not_covered=_NOT_COVERED,
+        seconds=time.monotonic() - started,
+    )
+    return result, journal.model(last.record.next_model)
+
+
+def _client_rows(records: tuple[RoundRecord, ...], examples: list[int]) -> tuple[ClientRow, ...]:
+    rows = []
+    for client, held in zip(names(len(examples)), examples, strict=True):
+        verdicts = [v for record in records for v in record.verdicts if v.client == client]
+        refusals = [r for record in records for r in record.refusals if r.client == client]
+        failures = [f for record in records for f in record.failures if f.client == client]
+        left_out = [v for v in verdicts if v.action is Action.EXCLUDE]
+        reasons = [*(v.reasons[0] for v in left_out if v.reasons), *(f.error for f in failures), *(r.detail for r in refusals)]
+        rows.append(
+            ClientRow(
+                client=client,
+                examples=held,
+                rounds_asked=sum(client in record.cohort for record in records),
+                rounds_accepted=len(verdicts) - len(left_out),
+                rounds_left_out=len(left_out),
+                refusals=len(refusals),
+                failures=len(failures),
+                mean_share=sum(v.weight for v in verdicts) / len(verdicts) if verdicts else 0.0,
+                last_reason=reasons[-1] if reasons else "",
+            )
+        )
+    return tuple(rows)

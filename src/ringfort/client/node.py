@@ -1,0 +1,50 @@
+"""One client of a federation: it reads a broadcast, trains beside its data, and answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ringfort.core.dataset import Dataset
+from ringfort.core.errors import TransportError
+from ringfort.core.ports import LocalTraining, Model
+from ringfort.core.randomness import Seeds
+from ringfort.core.values import ClientId
+from ringfort.core.wire import Broadcast, encode_update
+
+__all__ = ["LocalClient"]
+
+
+@dataclass(frozen=True, eq=False)
+class LocalClient:
+    """Runs the client's half of a round: verify broadcast -> train -> reply.
+
+    Args:
+        client: its name.
+        model: shared by all clients of a process; nothing of one client stays in it.
+        data: what only this client sees.
+        training: the local steps.
+        seeds: the simulation's root; the client draws from its own branch.
+
+    Does not protect: the update leaves in the clear. Whoever reads it can learn about the data (membership inference,
+        reconstruction); privacy and secure aggregation are layers of their own.
+    """
+
+    client: ClientId
+    model: Model
+    data: Dataset = field(repr=False)
+    training: LocalTraining
+    seeds: Seeds
+
+    def handle(self, stage: str, payload: bytes) -> bytes:
+        """Answer one message of the server.
+
+        Raises:
+            TransportError (RF602): a stage this client does not know.
+            MalformedUpdate (RF201): the broadcast is damaged or of another model.
+        """
+        if stage != "train":
+            raise TransportError(f"{self.client} cannot answer stage {stage!r}")
+        broadcast = Broadcast.decode(payload, self.model.schema)
+        rng = self.seeds.child("train", broadcast.round, self.client)
+        delta = self.model.train(broadcast.params, self.data, self.training, rng)
+        return encode_update(self.client, broadcast, delta, len(self.data), self.model.schema)

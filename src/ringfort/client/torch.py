@@ -1,0 +1,163 @@
+"""torch modules as models of d float32 numbers. The only place, with its users in `client`, that imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ringfort.client.batches import minibatches
+from ringfort.core.dataset import Dataset
+from ringfort.core.errors import Incompatible
+from ringfort.core.ports import LocalTraining
+from ringfort.core.randomness import Seeds
+from ringfort.core.tensors import Schema
+from ringfort.core.values import F32
+
+__all__ = ["TorchModel", "cnn", "logistic", "mlp"]
+
+_EVALUATION_BATCH = 1_000
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small models are quickest on one thread, and a sum's bits must not depend on how many cores there are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class TorchModel:
+    """Any torch module whose parameters are float32 and which keeps no buffers.
+
+    The module is built once. Its parameters and gradients become views into two flat vectors, so that loading a
+    broadcast is one copy, a step of SGD is four vector operations, and there is no optimiser object per client.
+
+    Args:
+        build: makes the module; called once, after seeding torch from the recipe's seeds in `initial`.
+
+    Guarantees:
+        Equal parameters, data, plan and generator give equal bits on one machine, whatever its number of cores.
+        torch's global generator is left as it was found.
+
+    Raises:
+        Incompatible (RF103): a parameter that is not float32, or a buffer (BatchNorm's running statistics are data of
+            the clients that no rule aggregates and no noise covers: use GroupNorm).
+
+    Limits: dropout and other layers that draw from torch's global generator get it seeded from the client's stream.
+    """
+
+    def __init__(self, build: Callable[[], nn.Module]) -> None:
+        self._build = build
+        self._module = build().train()
+        buffers = [name for name, _ in self._module.named_buffers()]
+        if buffers:
+            raise Incompatible(f"the module keeps buffers ({buffers[0]}, ...): use layers without, as GroupNorm")
+        named = dict(self._module.named_parameters())
+        wrong = [name for name, p in named.items() if p.dtype != torch.float32]
+        if wrong:
+            raise Incompatible(f"every parameter must be float32, {wrong[0]} is {named[wrong[0]].dtype}")
+        self._schema = Schema.of({name: tuple(p.shape) for name, p in named.items()})
+        self._flat, self._gradient = torch.zeros(self._schema.d), torch.zeros(self._schema.d)
+        for name, shape in self._schema.tensors:
+            part = self._schema.slices[name]
+            named[name].data = self._flat[part].view(shape)
+            named[name].grad = self._gradient[part].view(shape)
+
+    @property
+    def schema(self) -> Schema:
+        """The module's named parameters, ordered by name."""
+        return self._schema
+
+    def initial(self, seeds: Seeds) -> F32:
+        """The parameters of a freshly built module, with torch seeded for it."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seeds.integer("torch"))
+            fresh = dict(self._build().named_parameters())
+        flat = np.empty(self._schema.d, dtype=np.float32)
+        for name, part in self._schema.slices.items():
+            flat[part] = fresh[name].detach().numpy().reshape(-1)
+        return flat
+
+    def train(self, params: F32, data: Dataset, plan: LocalTraining, rng: np.random.Generator) -> F32:
+        """Local SGD; returns delta = local - params, (d,) float32."""
+        inputs, labels = torch.from_numpy(np.asarray(data.inputs)), torch.from_numpy(data.labels)
+        scale = 1 / 255 if inputs.dtype == torch.uint8 else None
+        start = torch.tensor(params)
+        flat, gradient, velocity = self._flat, self._gradient, torch.zeros_like(start)
+        with _one_thread(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(rng.integers(2**62)))
+            flat.copy_(start)
+            self._module.train()
+            for rows in minibatches(len(data), plan, rng):
+                chosen = torch.from_numpy(rows)
+                x = inputs[chosen]
+                x = x if scale is None else x.to(torch.float32).mul_(scale)
+                gradient.zero_()
+                F.cross_entropy(self._module(x), labels[chosen]).backward()
+                if plan.weight_decay:
+                    gradient.add_(flat, alpha=plan.weight_decay)
+                velocity.mul_(plan.momentum).add_(gradient)
+                flat.add_(velocity, alpha=-plan.learning_rate)
+            return (flat - start).numpy()
+
+    def logits(self, params: F32, inputs: NDArray[Any]) -> F32:
+        """(N, classes) float32 scores, in evaluation mode."""
+        x = torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32))
+        with _one_thread(), torch.inference_mode():
+            self._flat.copy_(torch.tensor(params))
+            self._module.eval()
+            parts: list[Tensor] = [self._module(part) for part in x.split(_EVALUATION_BATCH)]
+            out: F32 = torch.cat(parts).numpy()
+            return out
+
+
+def cnn(input_shape: tuple[int, ...], classes: int, channels: int = 8, hidden: int = 32) -> TorchModel:
+    """A small convolutional network: two strided convolutions (5x5, 3x3) and two dense layers; ReLU between.
+
+    Args:
+        input_shape: (channels, height, width), height and width at least 4.
+        classes: outputs.
+        channels: of the first convolution; the second has twice as many.
+        hidden: width of the dense layer.
+    """
+    if len(input_shape) != 3 or min(input_shape[1:]) < 4:
+        raise Incompatible(f"cnn needs images (channels, height, width) of at least 4x4, got {input_shape}")
+    height, width = ((((size + 1) // 2) + 1) // 2 for size in input_shape[1:])
+
+    def build() -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(input_shape[0], channels, 5, stride=2, padding=2),
+            nn.ReLU(),
+            nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(2 * channels * height * width, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, classes),
+        )
+
+    return TorchModel(build)
+
+
+def mlp(input_shape: tuple[int, ...], classes: int, hidden: int = 64) -> TorchModel:
+    """A perceptron with one hidden ReLU layer."""
+    inputs = int(np.prod(input_shape))
+    return TorchModel(
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+    )
+
+
+def logistic(input_shape: tuple[int, ...], classes: int) -> TorchModel:
+    """Softmax regression."""
+    inputs = int(np.prod(input_shape))
+    return TorchModel(lambda: nn.Sequential(nn.Flatten(), nn.Linear(inputs, classes)))

@@ -1,0 +1,345 @@
+"""Every error that Ringfort raises, with a stable code and what to do about it.
+
+    RingfortError
+    ├── ConfigError        RF1xx   UnknownName · UnsafeChoice · Incompatible · InvalidValue · MissingExtra
+    │                              DataUnavailable · OutputUnwritable · NotGranted
+    ├── AdmissionError     RF2xx   MalformedUpdate · UnknownClient · Replay · QuotaExceeded
+    ├── ToleranceExceeded  RF3xx
+    ├── EngineError        RF6xx   ClientFailed · TransportError · Interrupted · NothingAdmitted
+    └── IntegrityError     RF7xx   BrokenChain · BadCheckpoint · BadData
+
+A *client's* bad content never raises out of a round: the gate turns an AdmissionError into a refusal. A missing
+*safety precondition* always raises. A message never contains an update, a share, a key or a datum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import ClassVar
+
+__all__ = [
+    "AdmissionError",
+    "BadCheckpoint",
+    "BadData",
+    "BrokenChain",
+    "ClientFailed",
+    "ConfigError",
+    "DataUnavailable",
+    "EngineError",
+    "Explanation",
+    "Incompatible",
+    "IntegrityError",
+    "Interrupted",
+    "InvalidValue",
+    "MalformedUpdate",
+    "MissingExtra",
+    "NotGranted",
+    "NothingAdmitted",
+    "OutputUnwritable",
+    "QuotaExceeded",
+    "Replay",
+    "RingfortError",
+    "ToleranceExceeded",
+    "TransportError",
+    "UnknownClient",
+    "UnknownName",
+    "UnsafeChoice",
+    "explain",
+    "known_codes",
+]
+
+USAGE, SAFETY = 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What `ringfort explain CODE` prints."""
+
+    code: str
+    name: str
+    what: str
+    todo: str
+    attack: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.code} {self.name}\n\n"
+            f"What happened     {self.what}\n"
+            f"What to do        {self.todo}\n"
+            f"Is it an attack?  {self.attack}"
+        )
+
+
+class RingfortError(Exception):
+    """Root of all errors raised on purpose. `str(error)` is one line that starts with its code."""
+
+    code: ClassVar[str] = "RF000"
+    exit_code: ClassVar[int] = SAFETY
+    what: ClassVar[str] = "An error that Ringfort raised on purpose."
+    todo: ClassVar[str] = "Read the message."
+    attack: ClassVar[str] = "No."
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.message}"
+
+
+class ConfigError(RingfortError):
+    """The caller asked for something that does not exist, does not fit or is not safe."""
+
+    code = "RF100"
+    exit_code = USAGE
+    what = "A recipe, an argument or an option does not make sense."
+    todo = "Correct it as the message says; `ringfort recipe schema` lists every key."
+    attack = "No: it is about your own settings."
+
+
+class UnknownName(ConfigError):
+    """A name or key that nobody registered."""
+
+    code = "RF101"
+    what = "A name (of a rule, an attack, a data set, a model or a recipe's key) is not known. Nothing is guessed."
+    todo = "Use the suggestion in the message, or one of the names it lists."
+
+    @classmethod
+    def of(cls, kind: str, name: object, known: Iterable[str]) -> UnknownName:
+        """Build the error for one unknown name, with the nearest known one as a suggestion."""
+        names = sorted(known)
+        close = get_close_matches(str(name), names, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+        return cls(f"unknown {kind} {str(name)[:80]!r}: {hint}")
+
+
+class UnsafeChoice(ConfigError):
+    """A weaker mode that must be asked for by name."""
+
+    code = "RF102"
+    exit_code = SAFETY
+    what = "The setting asks for a mode that gives less protection than the recipe's reader would expect."
+    todo = "Choose the safe mode that the message names, or ask for the weaker one by the name it gives."
+
+
+class Incompatible(ConfigError):
+    """Two settings that cannot work together."""
+
+    code = "RF103"
+    what = "Two settings exclude each other: a rule and the view it gets, a model and the data's shape, ..."
+    todo = "Change one of the two; the message names both and the ways out."
+
+
+class InvalidValue(ConfigError):
+    """A value outside its domain."""
+
+    code = "RF104"
+    what = "A value has the wrong type or lies outside the range that makes sense for it."
+    todo = "Give a value inside the range that the message states."
+
+
+class MissingExtra(ConfigError):
+    """An optional dependency is not installed."""
+
+    code = "RF105"
+    what = "This feature needs a library that the small core does not install."
+    todo = "Install the extra that the message names, with `-c constraints.txt`."
+
+
+class DataUnavailable(ConfigError):
+    """A data set is not on this machine and could not be fetched."""
+
+    code = "RF106"
+    what = "A data set is not on this machine, or none of the ways to fetch it works here."
+    todo = "Run `ringfort data fetch NAME` where Debian's packages or OpenML can be reached, or put the files in place."
+
+
+class OutputUnwritable(ConfigError):
+    """Results cannot be written where they were asked for."""
+
+    code = "RF107"
+    what = "The output folder cannot be created or written, or already holds another run."
+    todo = "Choose another folder with --out, free some space, or resume the run that is there with --resume."
+
+
+class NotGranted(ConfigError):
+    """An attack reached for more than its threat model grants."""
+
+    code = "RF108"
+    what = "An attack tried to read something that its stated threat model does not grant it."
+    todo = "State it in the attack's ThreatModel, so that the report says what the attack needs."
+    attack = "No: it is an attack of your own drill."
+
+
+class AdmissionError(RingfortError):
+    """A message from a client was refused at the gate.
+
+    Args:
+        reason: a stable word for records and metrics, as `norm-cap`.
+        message: a sentence for people.
+    """
+
+    code = "RF200"
+    what = "The admission gate refused a client's message before it could touch the aggregate."
+    todo = "Look at the refusal's reason in the round record; the round went on without that client."
+    attack = "Possibly: honest software does not send such messages."
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class MalformedUpdate(AdmissionError):
+    """Wrong keys, dtype, shape, size, or values that are not finite."""
+
+    code = "RF201"
+    what = "The message is not a well-formed update: wrong size, header, keys, dtype, shape, or a value is not finite."
+    todo = "Check the client's version and its training (diverged losses give NaN). The round went on without it."
+    attack = "Often: NaN and oversized tensors are the cheapest ways to break a server that does not check."
+
+
+class UnknownClient(AdmissionError):
+    """The sender is not in this round's cohort, or speaks for somebody else."""
+
+    code = "RF202"
+    what = "The sender was not asked in this round, or the message names another client than the one that sent it."
+    todo = "Check the client's name and the cohort in the round record."
+    attack = "Likely, if it persists: impersonation or an uninvited participant."
+
+
+class Replay(AdmissionError):
+    """An update for another run, round or model, or a second one for this round."""
+
+    code = "RF204"
+    what = "The message belongs to another run, round or model version, or is the client's second in this round."
+    todo = "Late messages are harmless. A second, different one means that a client says two things at once."
+    attack = "Possibly: replayed updates and equivocation look like this; so does a slow network."
+
+
+class QuotaExceeded(AdmissionError):
+    """An update's norm or claimed weight is over the cap."""
+
+    code = "RF205"
+    what = "The update's norm, or the number of examples it claims, is over the cap that the recipe sets."
+    todo = "If honest clients are refused, raise gate.max_norm or gate.max_examples with care."
+    attack = "Likely: model replacement needs a large norm, and weight fraud needs a large claim."
+
+
+class ToleranceExceeded(RingfortError):
+    """A rule was asked to bear more attackers than it can at this cohort size."""
+
+    code = "RF301"
+    what = "The rule cannot bear f attackers among n clients, so its guarantee would be void. Nothing is clamped."
+    todo = "Lower f only if the threat allows it, enlarge the cohort, or choose a rule that bears more."
+    attack = "Not by itself; but clients that drop out on purpose can cause it."
+
+    @classmethod
+    def of(cls, rule: str, f: int, n: int, needs: int) -> ToleranceExceeded:
+        """Build the error for a rule that needs more clients than there are."""
+        return cls(f"{rule} with f={f} needs at least {needs} clients, got {n}: lower f or enlarge the cohort")
+
+
+class EngineError(RingfortError):
+    """Something failed where the clients live."""
+
+    code = "RF600"
+    what = "The engine that runs the clients failed."
+    todo = "Read the message and the traceback in the log."
+
+
+class ClientFailed(EngineError):
+    """A client's own code raised."""
+
+    code = "RF601"
+    what = "A client's training raised an error. The round goes on without it; if nobody answers, it cannot."
+    todo = "Read the traceback in the round record; it is the client's, not the server's."
+    attack = "Rarely: a client may fail on purpose to shrink the cohort."
+
+
+class TransportError(EngineError):
+    """A worker process or a connection died."""
+
+    code = "RF602"
+    what = "A worker process died or sent something that is no message."
+    todo = "Look for an out-of-memory kill in the system log; resume the run with --resume."
+
+
+class Interrupted(EngineError):
+    """Somebody pressed Ctrl-C."""
+
+    code = "RF603"
+    what = "The run was interrupted. Every committed round is on disk; nothing is half-written."
+    todo = "Continue with --resume, or delete the output folder to start over."
+
+
+class NothingAdmitted(EngineError):
+    """A round in which no update passed the gate."""
+
+    code = "RF604"
+    what = "Every client of the cohort failed, stayed away or was refused, so there is nothing to aggregate."
+    todo = "Read the first reason in the message. If losses diverge, lower the learning rate; check gate.max_norm."
+    attack = "Possibly: a model that attackers have blown up makes honest clients diverge to NaN."
+
+
+class IntegrityError(RingfortError):
+    """Something on disk is not what was written."""
+
+    code = "RF700"
+    what = "A file does not match its digest or its chain."
+    todo = "Restore it from a copy you trust. Ringfort does not load what it cannot verify."
+    attack = "Possibly: edited files look the same as damaged ones."
+
+
+class BrokenChain(IntegrityError):
+    """The journal's hash chain does not hold."""
+
+    code = "RF701"
+    what = "A record in the journal was edited, dropped, reordered or cut: its digest does not continue the chain."
+    todo = "The message names the first bad record. Resume from a copy of the journal that verifies."
+
+
+class BadCheckpoint(IntegrityError):
+    """A model file does not match the digest in the journal."""
+
+    code = "RF702"
+    what = "A model file is missing, truncated, or does not have the digest that the journal recorded."
+    todo = "Restore the file, or start over; a model that cannot be verified is never loaded."
+
+
+class BadData(IntegrityError):
+    """A data file does not match its registered digest."""
+
+    code = "RF703"
+    what = "A data file does not have the sha256 that the registry pins."
+    todo = "Delete it and run `ringfort data fetch NAME` again."
+
+
+def _tree(root: type[RingfortError]) -> dict[str, type[RingfortError]]:
+    found = {root.code: root}
+    for child in root.__subclasses__():
+        found |= _tree(child)
+    return found
+
+
+def known_codes() -> tuple[str, ...]:
+    """All error codes, in order."""
+    return tuple(sorted(_tree(RingfortError)))
+
+
+def explain(code: str) -> Explanation:
+    """Say what an error code means, what to do, and whether it can be an attack.
+
+    Raises:
+        UnknownName (RF101): no such code.
+
+    >>> explain("RF301").name
+    'ToleranceExceeded'
+    """
+    tree = _tree(RingfortError)
+    wanted = code.strip().upper()
+    if wanted not in tree:
+        raise UnknownName.of("error code", code, tree)
+    kind = tree[wanted]
+    return Explanation(wanted, kind.__name__, kind.what, kind.todo, kind.attack)

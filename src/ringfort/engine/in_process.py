@@ -1,0 +1,132 @@
+"""The default engine: all clients in this process, or spread over worker processes on this machine."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+
+import cbor2
+
+from ringfort.client.node import LocalClient
+from ringfort.core.checks import whole
+from ringfort.core.dataset import Dataset
+from ringfort.core.errors import InvalidValue
+from ringfort.core.ports import Failure, LocalTraining, Model, Reply
+from ringfort.core.randomness import Seeds
+from ringfort.core.values import I64, ClientId, client_id
+from ringfort.engine.workers import Emit, Workers
+
+__all__ = ["InProcess"]
+
+
+class InProcess:
+    """Clients that live here, one model in memory, trained one after the other or by worker processes.
+
+    Args:
+        clients: distinct names.
+        workers: 1 trains in this process; more fork that many processes, made at the first exchange.
+
+    Guarantees:
+        The same replies, bit for bit, for any number of workers.
+        A client whose code raises becomes a Failure with its traceback; the others are not disturbed.
+
+    Does not protect: clients share a machine, so nothing keeps them apart but their code. It simulates a federation of
+        strangers; it does not host one.
+
+    Deadline: checked between clients. One that has begun is finished, and its late reply is dropped.
+    """
+
+    def __init__(self, clients: Sequence[LocalClient], workers: int = 1) -> None:
+        whole(1, workers=workers)
+        self._clients = {client.client: client for client in clients}
+        if not clients or len(self._clients) != len(clients):
+            raise InvalidValue("an engine needs at least one client, each with a name of its own")
+        self._count = min(workers, len(clients))
+        self._pool: Workers | None = None
+
+    @classmethod
+    def over(
+        cls,
+        data: Dataset,
+        parts: Sequence[I64],
+        model: Model,
+        training: LocalTraining,
+        seeds: Seeds,
+        workers: int = 1,
+    ) -> InProcess:
+        """One client per part of `data`, named client-00, client-01, ..."""
+        width = len(str(len(parts) - 1))
+        return cls(
+            [
+                LocalClient(client_id(f"client-{i:0{width}}"), model, data.take(rows), training, seeds)
+                for i, rows in enumerate(parts)
+            ],
+            workers,
+        )
+
+    @property
+    def clients(self) -> tuple[LocalClient, ...]:
+        """The clients, in order of their names."""
+        return tuple(self._clients[name] for name in self.members())
+
+    def members(self) -> tuple[ClientId, ...]:
+        """All clients: they are always there."""
+        return tuple(sorted(self._clients))
+
+    def exchange(
+        self, stage: str, payloads: Mapping[ClientId, bytes], deadline_s: float | None
+    ) -> Mapping[ClientId, Reply | Failure]:
+        """Let each client answer its payload."""
+        deadline = None if deadline_s is None else time.monotonic() + deadline_s
+        if self._count > 1:
+            return self._in_workers(stage, payloads, deadline)
+        out: dict[ClientId, Reply | Failure] = {}
+        for client, payload in payloads.items():
+            if deadline is not None and time.monotonic() >= deadline:
+                break
+            answer = self._answer(client, stage, payload)
+            if deadline is None or time.monotonic() < deadline:
+                out[client] = answer
+        return out
+
+    def _answer(self, client: ClientId, stage: str, payload: bytes) -> Reply | Failure:
+        try:
+            return Reply(client, self._clients[client].handle(stage, payload))
+        except Exception as error:
+            return Failure(client, f"{type(error).__name__}: {error}", traceback.format_exc())
+
+    def _in_workers(
+        self, stage: str, payloads: Mapping[ClientId, bytes], deadline: float | None
+    ) -> Mapping[ClientId, Reply | Failure]:
+        if self._pool is None:
+            self._pool = Workers(self._work, self._count)
+        names = list(payloads)
+        tasks = [cbor2.dumps([stage, name, payloads[name]]) for name in names]
+        out: dict[ClientId, Reply | Failure] = {}
+        for index, _, body in self._pool.map(tasks, deadline):
+            kind, *fields = cbor2.loads(body)
+            out[names[index]] = Reply(names[index], *fields) if kind == "reply" else Failure(names[index], *fields)
+        return {name: out[name] for name in names if name in out}
+
+    def _work(self, task: bytes, _: Emit) -> bytes:
+        stage, name, payload = cbor2.loads(task)
+        answer = self._answer(ClientId(name), stage, payload)
+        if isinstance(answer, Reply):
+            return cbor2.dumps(["reply", answer.body])
+        return cbor2.dumps(["failure", answer.error, answer.traceback])
+
+    def close(self) -> None:
+        """End the worker processes, if there are any."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    def __enter__(self) -> InProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

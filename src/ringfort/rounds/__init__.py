@@ -1,0 +1,22 @@
+"""Floor 2: the round, the federation loop and the journal. No sockets, no clocks: those are the engine's."""
+
+from ringfort.rounds.federation import Federation, State
+from ringfort.rounds.fuse import Defence, History, fuse, require
+from ringfort.rounds.gate import Admitted, Gate, RoundPlan
+from ringfort.rounds.journal import Journal, read_records
+from ringfort.rounds.record import RoundRecord
+
+__all__ = [
+    "Admitted",
+    "Defence",
+    "Federation",
+    "Gate",
+    "History",
+    "Journal",
+    "RoundPlan",
+    "RoundRecord",
+    "State",
+    "fuse",
+    "read_records",
+    "require",
+]

@@ -1,0 +1,113 @@
+"""The heart of a round as a pure function: a view and a defence in, an aggregate and verdicts out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ringfort.core.checks import whole
+from ringfort.core.errors import ToleranceExceeded
+from ringfort.core.ports import Rule
+from ringfort.core.values import Action, Aggregate, ClientId, Verdict
+from ringfort.core.views import GramView, Rows, Total
+
+__all__ = ["Defence", "History", "fuse", "require"]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the server remembers about its clients from round to round, folded from the verdicts.
+
+    Args:
+        rounds: how many were fused.
+        shares: per client, the sum of its shares of the aggregates.
+        accepted: per client, in how many rounds its update counted.
+        left_out: per client, in how many rounds it came in but the rule gave it no weight.
+    """
+
+    rounds: int = 0
+    shares: Mapping[ClientId, float] = field(default_factory=dict)
+    accepted: Mapping[ClientId, int] = field(default_factory=dict)
+    left_out: Mapping[ClientId, int] = field(default_factory=dict)
+
+    def after(self, verdicts: tuple[Verdict, ...]) -> History:
+        """One round later."""
+        shares, accepted, left_out = dict(self.shares), dict(self.accepted), dict(self.left_out)
+        for verdict in verdicts:
+            shares[verdict.client] = shares.get(verdict.client, 0.0) + verdict.weight
+            tally = left_out if verdict.action is Action.EXCLUDE else accepted
+            tally[verdict.client] = tally.get(verdict.client, 0) + 1
+        return History(self.rounds + 1, shares, accepted, left_out)
+
+
+@dataclass(frozen=True, slots=True)
+class Defence:
+    """The walls of a federation. So far one: the rule.
+
+    Args:
+        rule: makes the step. The plain mean is allowed, and says of itself that it is no wall.
+    """
+
+    rule: Rule[Any]
+
+    @property
+    def label(self) -> str:
+        """The rule with its parameters, as `TrimmedMean(f=4)`."""
+        return repr(self.rule)
+
+    def facing(self, n: int, refused: int) -> Defence:
+        """This defence for a round in which `n` updates were admitted and `refused` clients turned away at the gate.
+
+        Honest software sends nothing that the gate refuses, so each refused client is one of the f attackers that the
+        rule was told to bear, and at most f - refused of them are left among the n. Only if n has become too small for
+        f does the rule run with that smaller number: otherwise a hostile client could end rounds by sending garbage.
+        Clients that are merely absent lower n and never f.
+        """
+        f = getattr(self.rule, "f", 0)
+        if not f or not refused or self.rule.bears(n) >= f:
+            return self
+        return replace(self, rule=replace(self.rule, f=max(0, f - refused)))  # type: ignore[type-var]
+
+
+def fuse(
+    view: Rows | GramView | Total, defence: Defence, state: History
+) -> tuple[Aggregate, tuple[Verdict, ...], History]:
+    """Make one step from one round's updates.
+
+    Args:
+        view: what the server can see of the admitted updates.
+        defence: the walls.
+        state: what is remembered from the rounds before.
+
+    Returns:
+        The aggregate, one verdict per client in the view's order, and the state for the next round.
+
+    Guarantees:
+        Pure: no I/O, no randomness, no writing to its arguments. The same record replays to the same bits.
+
+    Raises:
+        ToleranceExceeded (RF301): too few updates for the rule; it never falls back to a weaker one.
+    """
+    aggregate = defence.rule(view)
+    verdicts = tuple(
+        Verdict(client, Action.ACCEPT, float(weight))
+        if weight > 0
+        else Verdict(client, Action.EXCLUDE, 0.0, (aggregate.notes.get(client, f"no weight under {aggregate.rule}"),))
+        for client, weight in zip(aggregate.clients, aggregate.weights, strict=True)
+    )
+    return aggregate, verdicts, state.after(verdicts)
+
+
+def require(defence: Defence, n: int, f: int) -> None:
+    """Refuse, before the first round, a defence that cannot bear f attackers in a cohort of n.
+
+    Raises:
+        ToleranceExceeded (RF301): it cannot.
+    """
+    whole(0, f=f)
+    if f > defence.rule.bears(n):
+        raise ToleranceExceeded(
+            f"{defence.label} bears {defence.rule.bears(n)} attackers among {n} clients, not f={f}: "
+            "lower f, enlarge the cohort, or choose another rule"
+        )

@@ -1,0 +1,146 @@
+"""The journal: what was committed, in a hash chain, with the models it names. A crash never loses a committed round."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+
+from ringfort.core.errors import BadCheckpoint, BrokenChain, OutputUnwritable
+from ringfort.core.files import sync_folder, write_atomic
+from ringfort.core.tensors import digest_of
+from ringfort.rounds.record import RoundRecord
+
+__all__ = ["Journal", "read_records"]
+
+_RECORDS = "rounds.jsonl"
+_MODELS = "models"
+_KEEP_MODELS = 3
+
+
+def read_records(folder: Path) -> tuple[tuple[RoundRecord, ...], int]:
+    """The verified records of a journal and the number of bytes that hold them.
+
+    A last line without its line feed was cut by a crash before it was committed: it is left out.
+
+    Raises:
+        BrokenChain (RF701): names the first record that does not continue the chain.
+    """
+    data = (folder / _RECORDS).read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    records: list[RoundRecord] = []
+    for number, line in enumerate(whole.splitlines()):
+        try:
+            value = json.loads(line)
+            record = RoundRecord.from_json(value if isinstance(value, dict) else {})
+        except (ValueError, RecursionError) as error:
+            raise BrokenChain(f"line {number + 1} of {_RECORDS} is not JSON") from error
+        if record.line() != line + b"\n":
+            raise BrokenChain(f"line {number + 1} of {_RECORDS} is not in canonical form")
+        prev, run = (records[-1].digest, records[-1].run) if records else ("", record.run)
+        if (record.prev, record.round, record.run) != (prev, number, run):
+            raise BrokenChain(f"line {number + 1} of {_RECORDS} does not continue the chain: a record was "
+                              "edited, dropped, reordered or inserted")
+        if records and record.model != records[-1].next_model:
+            raise BrokenChain(f"line {number + 1} of {_RECORDS} starts from another model than the one before left")
+        records.append(record)
+    return tuple(records), len(whole)
+
+
+class Journal:
+    """Round records and model files in one folder.
+
+    The records are lines of canonical JSON, each naming the digest of the one before; models are safetensors files named
+    by their digest. A round is committed when its line is on disk, which happens after its model is: at any moment the
+    last whole line names a model that is there.
+
+    Args:
+        folder: exists and is writable. Holds `rounds.jsonl` and `models/`.
+
+    Guarantees:
+        After `commit` returns, the round survives kill -9 and a power cut (as far as the disk honours fsync).
+        One writer at a time: a second one is refused.
+
+    Raises:
+        BrokenChain (RF701), OutputUnwritable (RF107).
+
+    Does not protect against: whoever can rewrite the whole folder. Keep the head digest (it is in the report) elsewhere.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        try:
+            (folder / _MODELS).mkdir(parents=True, exist_ok=True)
+            self._file = (folder / _RECORDS).open("ab")
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputUnwritable(f"{folder} is being written by another process") from error
+        except OSError as error:
+            raise OutputUnwritable(f"cannot write {folder}: {error.strerror or error}") from error
+        try:
+            self.records, size = read_records(folder)
+            self._file.truncate(size)
+        except BaseException:
+            self._file.close()
+            raise
+
+    @property
+    def head(self) -> RoundRecord | None:
+        """The last committed record."""
+        return self.records[-1] if self.records else None
+
+    def commit(self, record: RoundRecord, model: bytes) -> None:
+        """Make `record` and the model it names (`next_model`) durable, model first."""
+        path = self._model_path(record.next_model)
+        if not path.exists():
+            write_atomic(path, model)
+        end = self._file.tell()
+        try:
+            self._file.write(record.line())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._file.truncate(end)
+            raise OutputUnwritable(f"cannot write {self._folder}: {error.strerror or error}") from error
+        if not self.records:
+            sync_folder(self._folder)
+        self.records = (*self.records, record)
+        self._forget_old_models()
+
+    def model(self, digest: str) -> bytes:
+        """The encoded model with this digest.
+
+        Raises:
+            BadCheckpoint (RF702): missing, or its bytes do not have the digest.
+        """
+        try:
+            data = self._model_path(digest).read_bytes()
+        except OSError as error:
+            raise BadCheckpoint(f"model {digest[:12]} is not in {self._folder / _MODELS}") from error
+        if digest_of(data) != digest:
+            raise BadCheckpoint(f"model {digest[:12]} in {self._folder / _MODELS} does not have its digest")
+        return data
+
+    def _model_path(self, digest: str) -> Path:
+        return self._folder / _MODELS / f"{digest}.safetensors"
+
+    def _forget_old_models(self) -> None:
+        if len(self.records) > _KEEP_MODELS:
+            kept = {record.next_model for record in self.records[-_KEEP_MODELS:]}
+            old = self.records[-_KEEP_MODELS - 1].next_model
+            if old not in kept:
+                self._model_path(old).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the lock. Idempotent."""
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

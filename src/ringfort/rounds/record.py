@@ -1,0 +1,128 @@
+"""What is written down about a round, and the chain that the records form."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from ringfort.core.errors import BrokenChain
+from ringfort.core.files import canonical_json
+from ringfort.core.ports import Failure
+from ringfort.core.values import Action, ClientId, Refusal, Verdict
+
+__all__ = ["RoundRecord"]
+
+_MAX_TRACEBACK_CHARS = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """One round as an auditor reads it. Holds digests, names and reasons; never an update or a datum.
+
+    Args:
+        run: the run's name.
+        round: from 1; 0 is the genesis record, which pins the recipe and the initial model.
+        recipe: digest of the resolved recipe.
+        cohort: who was asked.
+        rule: the rule with its parameters as it ran in this round.
+        model: digest of the model that was broadcast.
+        aggregate: digest of the step.
+        next_model: digest of the model after the step.
+        verdicts: about every admitted client.
+        refusals: from the gate.
+        failures: clients whose own code raised.
+        absent: clients that did not answer in time.
+        metrics: the server's measurements of next_model.
+        prev: digest of the record before, empty for round 0.
+    """
+
+    run: str
+    round: int
+    recipe: str
+    cohort: tuple[ClientId, ...]
+    rule: str
+    model: str
+    aggregate: str
+    next_model: str
+    verdicts: tuple[Verdict, ...]
+    refusals: tuple[Refusal, ...]
+    failures: tuple[Failure, ...]
+    absent: tuple[ClientId, ...]
+    metrics: dict[str, float]
+    prev: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, without the digest."""
+        return {
+            "v": 1,
+            "run": self.run,
+            "round": self.round,
+            "recipe": self.recipe,
+            "cohort": list(self.cohort),
+            "rule": self.rule,
+            "model": self.model,
+            "aggregate": self.aggregate,
+            "next_model": self.next_model,
+            "verdicts": [
+                {"client": v.client, "action": v.action.value, "weight": v.weight, "reasons": list(v.reasons)}
+                for v in self.verdicts
+            ],
+            "refusals": [
+                {"client": r.client, "code": r.code, "reason": r.reason, "detail": r.detail} for r in self.refusals
+            ],
+            "failures": [
+                {"client": f.client, "error": f.error, "traceback": f.traceback[-_MAX_TRACEBACK_CHARS:]}
+                for f in self.failures
+            ],
+            "absent": list(self.absent),
+            "metrics": self.metrics,
+            "prev": self.prev,
+        }
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over a zero byte and the canonical JSON (an RFC 6962 leaf)."""
+        return hashlib.sha256(b"\x00" + canonical_json(self.to_json())).hexdigest()
+
+    def line(self) -> bytes:
+        """The record with its digest as one line of canonical JSON."""
+        return canonical_json({**self.to_json(), "digest": self.digest}) + b"\n"
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> RoundRecord:
+        """Read a line back and compare its digest.
+
+        Raises:
+            BrokenChain (RF701): not a record of this version, or its contents do not have the digest it names.
+        """
+        try:
+            if value["v"] != 1:
+                raise BrokenChain(f"record version {value['v']!r} is not supported, this is version 1")
+            record = cls(
+                run=value["run"],
+                round=value["round"],
+                recipe=value["recipe"],
+                cohort=tuple(value["cohort"]),
+                rule=value["rule"],
+                model=value["model"],
+                aggregate=value["aggregate"],
+                next_model=value["next_model"],
+                verdicts=tuple(
+                    Verdict(v["client"], Action(v["action"]), v["weight"], tuple(v["reasons"]))
+                    for v in value["verdicts"]
+                ),
+                refusals=tuple(
+                    Refusal(r["client"], r["code"], r["reason"], r["detail"]) for r in value["refusals"]
+                ),
+                failures=tuple(Failure(f["client"], f["error"], f["traceback"]) for f in value["failures"]),
+                absent=tuple(value["absent"]),
+                metrics=dict(value["metrics"]),
+                prev=value["prev"],
+            )
+            stated = value["digest"]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BrokenChain("a line is not a round record") from error
+        if record.digest != stated:
+            raise BrokenChain(f"round {record.round}: the record does not have the digest it names")
+        return record
