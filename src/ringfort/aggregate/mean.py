@@ -23,7 +23,7 @@ class Mean:
     Guarantees:
         Every client has the same weight, whatever number of examples it claims.
 
-    Does not protect against: anything. One hostile client moves the model wherever it likes, within the gate's norm cap.
+    Does not protect against: anything. One hostile client moves the model wherever it likes, up to the gate's cap.
 
     Cost: one pass over n*d floats.
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 
-from ringfort.core.errors import InvalidValue, Interrupted, RingfortError
+from ringfort.core.errors import Interrupted, InvalidValue, RingfortError
 
 __all__ = ["main"]
 
@@ -76,7 +76,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[  # noqa: ARG001
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
@@ -98,7 +98,8 @@ def drill(
 ) -> None:
     """Attack a federation behind every wall of the recipe, and report which walls hold."""
     from ringfort import data, report
-    from ringfort.app import build, recipe as recipes
+    from ringfort.app import build
+    from ringfort.app import recipe as recipes
     from ringfort.app.results import new_folder, write_provenance
     from ringfort.audit.results import Outcome, Point, Trial
     from ringfort.core.errors import UnknownName
@@ -131,9 +132,7 @@ def drill(
     written = report.write_reports(folder, result)
     _print(report.report_json(result) if as_json else report.drill_summary(result))
     _say(quiet, written)
-    failed = [
-        c for c in result.cells if c.wall in (must_hold or ()) and c.outcome not in (None, Outcome.HOLDS)
-    ]
+    failed = [c for c in result.cells if c.wall in (must_hold or ()) and c.outcome not in (None, Outcome.HOLDS)]
     if failed:
         for cell in failed:
             typer.echo(f"{cell.wall} does not hold against {cell.attack}: {cell.why}", err=True)
@@ -152,7 +151,8 @@ def train(
 ) -> None:
     """Train the recipe's federation behind its wall; write the model, the round records and the report."""
     from ringfort import data, report
-    from ringfort.app import build, recipe as recipes
+    from ringfort.app import build
+    from ringfort.app import recipe as recipes
     from ringfort.app.results import new_folder, run_folder, write_provenance
     from ringfort.audit.results import Point
     from ringfort.audit.training import train as run
@@ -230,13 +230,17 @@ def data_list(as_json: Json = False) -> None:
     table = Table("name", "here", "train", "test", "kind", "licence", "origin")
     for row in rows:
         here = "yes" if row["here"] else "fetch"
-        table.add_row(str(row["name"]), here, *(str(row[key]) for key in ("train", "test", "kind", "licence", "origin")))
+        table.add_row(
+            str(row["name"]), here, *(str(row[key]) for key in ("train", "test", "kind", "licence", "origin"))
+        )
     _print(table)
 
 
 @data_app.command("fetch")
 @_reported
-def data_fetch(name: Annotated[str, typer.Argument(help="A name from `ringfort data list`.", show_default=False)]) -> None:
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="A name from `ringfort data list`.", show_default=False)],
+) -> None:
     """Bring a data set onto this machine and verify it. Does nothing if it is already here and intact."""
     from ringfort import data
 
@@ -245,7 +249,9 @@ def data_fetch(name: Annotated[str, typer.Argument(help="A name from `ringfort d
 
 @data_app.command("verify")
 @_reported
-def data_verify(name: Annotated[str, typer.Argument(help="A name from `ringfort data list`.", show_default=False)]) -> None:
+def data_verify(
+    name: Annotated[str, typer.Argument(help="A name from `ringfort data list`.", show_default=False)],
+) -> None:
     """Compare a data set on this machine with its registered digests."""
     from ringfort import data
     from ringfort.core.errors import BadData
@@ -274,7 +280,8 @@ def recipe_show(recipe: RecipePath, overrides: Overrides = None, as_json: Json =
 def recipe_validate(recipe: RecipePath, overrides: Overrides = None) -> None:
     """Check a recipe, its combinations included, without training. Needs its data on this machine."""
     from ringfort import data
-    from ringfort.app import build, recipe as recipes
+    from ringfort.app import build
+    from ringfort.app import recipe as recipes
     from ringfort.rounds.fuse import require
 
     read = recipes.read(recipe, overrides or ())

@@ -10,13 +10,14 @@ from difflib import get_close_matches
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_hints
 
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
 from ringfort.aggregate import RULES
 from ringfort.attacks import ATTACKS
+from ringfort.core.docs import title
 from ringfort.core.errors import ConfigError, DataUnavailable, InvalidValue, UnknownName
 from ringfort.core.files import canonical_json
 from ringfort.core.tensors import digest_of
@@ -28,13 +29,19 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class _Named(_Strict):
+    """One of a registry's objects, by name, with its parameters."""
+
+    name: str
+
+
 def _name_only(value: object) -> object:
     """`"median"` is short for `{name = "median"}`."""
     return {"name": value} if isinstance(value, str) else value
 
 
 def _union(registry: dict[str, type[Any]], given: frozenset[str] = frozenset()) -> Any:
-    """A pydantic model per registered dataclass, told apart by `name`, without the fields that are `given` elsewhere."""
+    """A pydantic model per registered dataclass, told apart by name, without fields `given` elsewhere."""
     models = []
     for name, kind in registry.items():
         hints = get_type_hints(kind)
@@ -43,13 +50,18 @@ def _union(registry: dict[str, type[Any]], given: frozenset[str] = frozenset()) 
             for f in fields(kind)
             if f.name not in given
         }
-        models.append(create_model(kind.__name__, __base__=_Strict, name=(Literal[name], ...), **parameters))
+        parameters["name"] = (Literal[name], ...)
+        models.append(create_model(kind.__name__, __base__=_Named, __doc__=title(kind), **parameters))
     union = reduce(or_, models)
     return Annotated[union, Field(discriminator="name"), BeforeValidator(_name_only)]
 
 
-RuleSpec = _union(RULES, given=frozenset({"f"}))
-AttackSpec = _union(ATTACKS)
+if TYPE_CHECKING:
+    RuleSpec: TypeAlias = _Named
+    AttackSpec: TypeAlias = _Named
+else:
+    RuleSpec = _union(RULES, given=frozenset({"f"}))
+    AttackSpec = _union(ATTACKS)
 
 
 class IIDSplit(_Strict):

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ringfort.attacks.threat import Control, Knowledge, Predict, ThreatModel
-from ringfort.core.checks import whole
+from ringfort.core.checks import fraction, whole
 from ringfort.core.dataset import Dataset
 from ringfort.core.errors import InvalidValue
 
@@ -17,11 +17,13 @@ __all__ = ["LabelFlip"]
 
 @dataclass(frozen=True, slots=True)
 class LabelFlip:
-    """Targeted data poisoning (a blind spot): every example of class `source` is labelled `target`.
+    """Label flip: targeted data poisoning, every example of class `source` is labelled `target` (a blind spot).
 
     Args:
         source: the class to blind the model to.
         target: what it shall be taken for.
+        fraction: share of each attacker's examples that are flipped ones, in [0, 1], reached by drawing them more often
+            (the number of examples stays). None flips what is there and leaves its share alone.
 
     Threat: knows and controls only the data of the attackers' clients, who then train as told.
 
@@ -30,6 +32,7 @@ class LabelFlip:
 
     source: int
     target: int
+    fraction: float | None = None
     name: ClassVar[str] = "label-flip"
     metric: ClassVar[str] = "share of source-class test inputs taken for the target class"
     threat: ClassVar[ThreatModel] = ThreatModel(
@@ -43,11 +46,25 @@ class LabelFlip:
         whole(0, source=self.source, target=self.target)
         if self.source == self.target:
             raise InvalidValue(f"source and target must differ, both are {self.source}")
+        if self.fraction is not None:
+            fraction(fraction=self.fraction)
 
-    def poison(self, data: Dataset, rng: np.random.Generator) -> Dataset:  # noqa: ARG002
-        """The same inputs with the flipped labels."""
+    def poison(self, data: Dataset, rng: np.random.Generator) -> Dataset:
+        """As many examples, with every one of the source class flipped. A client without any is left as it is."""
         _in_range(data, source=self.source, target=self.target)
-        return data.with_rows(data.inputs, np.where(data.labels == self.source, self.target, data.labels))
+        flipped = data.labels == self.source
+        poisoned = data.with_rows(data.inputs, np.where(flipped, self.target, data.labels))
+        if self.fraction is None or flipped.all() or not flipped.any():
+            return poisoned
+        count = round(self.fraction * len(data))
+        return poisoned.take(
+            np.concatenate(
+                [
+                    rng.choice(np.flatnonzero(flipped), count),
+                    rng.choice(np.flatnonzero(~flipped), len(data) - count),
+                ]
+            )
+        )
 
     def success(self, predict: Predict, test: Dataset) -> float:
         """How often a test input of the source class is taken for the target class."""

@@ -18,7 +18,7 @@ __all__ = ["PixelBackdoor"]
 
 @dataclass(frozen=True, slots=True)
 class PixelBackdoor:
-    """Targeted backdoor (BadNets): a white square in the corner makes the model answer `target`.
+    """Pixel backdoor (BadNets): a white square in the corner makes the model answer `target`.
 
     Args:
         target: the class that triggered inputs shall get.

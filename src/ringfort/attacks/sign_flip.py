@@ -17,7 +17,7 @@ __all__ = ["SignFlip"]
 
 @dataclass(frozen=True, slots=True)
 class SignFlip:
-    """Untargeted model poisoning: each attacker sends its own honest update, reversed and scaled.
+    """Sign flip: untargeted model poisoning, each attacker sends its own honest update reversed and scaled.
 
     Args:
         scale: how many times its length, > 0. k attackers among n cancel the mean's progress at (n - k) / k.

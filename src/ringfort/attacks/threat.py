@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Flag, auto
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +110,7 @@ class Attack(Protocol):
         ...
 
 
+@runtime_checkable
 class DataAttack(Attack, Protocol):
     """Poisons the data that a client holds, once, before training."""
 
@@ -118,6 +119,7 @@ class DataAttack(Attack, Protocol):
         ...
 
 
+@runtime_checkable
 class UpdateAttack(Attack, Protocol):
     """Replaces the updates that the attackers' clients send, in every round."""
 

@@ -19,7 +19,11 @@ __all__ = ["Infiltrated", "infiltrate"]
 
 
 def infiltrate(
-    clients: Collection[LocalClient], attack: Attack | None, hostile: Collection[ClientId], seeds: Seeds, workers: int = 1
+    clients: Collection[LocalClient],
+    attack: Attack | None,
+    hostile: Collection[ClientId],
+    seeds: Seeds,
+    workers: int = 1,
 ) -> Exchange:
     """The clients on the in-process engine, with `hostile` ones under the attack's control.
 
@@ -33,11 +37,11 @@ def infiltrate(
     strangers = sorted(set(hostile) - set(known))
     if strangers:
         raise InvalidValue(f"hostile clients that do not exist: {', '.join(strangers)}")
-    if attack is not None and hasattr(attack, "poison"):
+    if isinstance(attack, DataAttack):
         for name in hostile:
             known[name] = _poisoned(known[name], attack, seeds)
     exchange: Exchange = InProcess(list(known.values()), workers)
-    if attack is not None and hasattr(attack, "craft"):
+    if isinstance(attack, UpdateAttack):
         model = next(iter(known.values())).model
         exchange = Infiltrated(exchange, attack, hostile, model, seeds)
     return exchange

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -28,16 +29,20 @@ from ringfort.audit.scenario import Scenario, names, predictor, recall
 from ringfort.core.docs import section, title
 from ringfort.core.errors import Incompatible, InvalidValue, NothingAdmitted, RingfortError
 from ringfort.core.files import canonical_json
+from ringfort.core.ports import Model
 from ringfort.core.randomness import Seeds
-from ringfort.core.values import ClientId
+from ringfort.core.values import F32, ClientId
 from ringfort.engine.workers import Emit, Workers
 from ringfort.rounds.fuse import Defence, require
 from ringfort.rounds.record import RoundRecord
 
-__all__ = ["Drill", "attack_card", "point", "wall_card"]
+__all__ = ["SETTLED", "Drill", "attack_card", "point", "wall_card"]
 
 _REHEARSAL = 256
 """Test examples on which every attack is tried before the first trial, so that one that does not fit is refused."""
+
+SETTLED = 5
+"""The last rounds over which a trial's numbers are averaged: under attack a model can swing from round to round."""
 
 Watch = Callable[[str, str, "Point | Trial"], None]
 """Told (attack, wall, what happened) as the drill goes on: a Point after each round, the Trial at the end."""
@@ -69,7 +74,7 @@ def attack_card(attack: Attack) -> AttackCard:
     kind: Any = type(attack)
     return AttackCard(
         name=attack.name,
-        title=title(kind),
+        title=title(kind).partition(":")[0],
         parameters={f.name: getattr(attack, f.name) for f in fields(kind)},
         goal=attack.threat.goal,
         knows=attack.threat.knows.words(),
@@ -171,7 +176,7 @@ class Drill:
             title=self.title,
             created=created,
             manifest=manifest,
-            clients=self.population,
+            clients=names(self.population),
             hostile=self.hostile(seeds),
             rounds=self.scenario.rounds,
             d=self.scenario.model().schema.d,
@@ -216,36 +221,48 @@ class Drill:
         hostile = self.hostile(seeds) if attack else ()
         blank = Trial(attack_name, wall_name, seed, (), 0, None, {}, (), None, 0, 0, 0, "")
         records: list[RoundRecord] = []
+        tail: deque[dict[str, float]] = deque(maxlen=SETTLED)
+        measured = (attack,) if attack else self.attacks
         try:
             federation = self.scenario.federation(seeds, defence, attack=attack, hostile=hostile)
             try:
                 for last in federation.states():
                     records.append(last.record)
                     yield point(last.record)
+                    if last.round > self.scenario.rounds - SETTLED:
+                        tail.append(self._measure(federation.model, last.params, measured))
             except NothingAdmitted:
-                pass
+                tail.append(self._measure(federation.model, last.params, measured))
             finally:
                 federation.exchange.close()
         except RingfortError as error:
             yield replace(blank, seconds=time.monotonic() - started, error=str(error))
             return
-        test = self.scenario.test
-        predict = predictor(federation.model, last.params, test)
-        bases = {} if attack else {a.name: a.success(predict, test) for a in self.attacks}
+        settled = {key: sum(m[key] for m in tail) / len(tail) for key in tail[-1]}
         shares = [sum(v.weight for v in record.verdicts if v.client in hostile) for record in records[1:]]
         yield replace(
             blank,
             curve=tuple(point(record) for record in records),
-            accuracy=float(np.mean(predict(test.inputs) == test.labels)),
-            attack_success=attack.success(predict, test) if attack else None,
-            base_rates={name: rate for name, rate in bases.items() if rate is not None},
-            recall=recall(predict, test),
+            accuracy=settled.pop("accuracy"),
+            attack_success=settled.get(attack.name) if attack else None,
+            base_rates={} if attack else settled,
+            recall=recall(predictor(federation.model, last.params, self.scenario.test), self.scenario.test),
             attacker_share=sum(shares) / len(shares) if attack and shares else None,
             refusals=sum(len(record.refusals) for record in records),
             failures=sum(len(record.failures) for record in records),
             seconds=time.monotonic() - started,
             model=last.record.next_model,
         )
+
+    def _measure(self, model: Model, params: F32, attacks: Iterable[Attack]) -> dict[str, float]:
+        """Accuracy, and each targeted attack's success under its name, on the whole test set."""
+        test = self.scenario.test
+        predict = predictor(model, params, test)
+        rates = {attack.name: attack.success(predict, test) for attack in attacks}
+        return {
+            "accuracy": float(np.mean(predict(test.inputs) == test.labels)),
+            **{name: rate for name, rate in rates.items() if rate is not None},
+        }
 
     def _not_covered(self) -> tuple[str, ...]:
         s = self.scenario
@@ -263,7 +280,10 @@ class Drill:
         if len(self.seeds) == 1:
             out.insert(1, "One seed: differences of a point or two are noise. Add seeds for ranges.")
         if s.sample < len(s.test):
-            out.append(f"Curves are measured on {s.sample} test examples per round, final numbers on all {len(s.test)}.")
+            out.append(
+                f"Curves are measured on {s.sample} test examples per round; the table on all {len(s.test)}, averaged "
+                f"over the last {SETTLED} rounds."
+            )
         return tuple(out)
 
 

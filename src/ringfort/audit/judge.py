@@ -23,16 +23,16 @@ def judge(
     seeds = sorted({seed for _, _, seed in by})
     reference = walls[0].name
     clean = {seed: by[NO_ATTACK, reference, seed] for seed in seeds}
-    cells = []
+    cells: list[Cell] = []
     for attack in (None, *attacks):
         name = attack.name if attack else NO_ATTACK
-        hurt = bool(attack) and all(
-            _error(by[name, reference, seed], clean[seed]) is None
-            and _breaches(by[name, reference, seed], clean[seed], limits)
-            for seed in seeds
-        )
-        for wall in walls:
-            cells.append(_cell([by[name, wall.name, s] for s in seeds], clean, attack, wall, limits, hurt, by))
+        undefended = [by[name, reference, seed] for seed in seeds]
+        unknown = next((error for t in undefended if (error := _error(t, clean[t.seed]))), None)
+        hurt = all(_breaches(t, clean[t.seed], limits) for t in undefended)
+        cells += [
+            _cell([by[name, wall.name, s] for s in seeds], clean, attack, wall, limits, unknown, hurt, by)
+            for wall in walls
+        ]
     return tuple(cells)
 
 
@@ -47,7 +47,10 @@ def _breaches(trial: Trial, clean: Trial, limits: Thresholds) -> str:
     if loss > limits.accuracy_loss:
         parts.append(f"{100 * loss:.1f} points of accuracy lost, allowed {100 * limits.accuracy_loss:.1f}")
     if trial.attack_success is not None and trial.attack_success > limits.attack_success:
-        parts.append(f"attack success {trial.attack_success:.2f}, allowed {limits.attack_success:.2f}")
+        parts.append(
+            f"the attack succeeds in {100 * trial.attack_success:.1f} % of its tries, allowed "
+            f"{100 * limits.attack_success:.1f} %"
+        )
     return " and ".join(parts)
 
 
@@ -57,11 +60,14 @@ def _cell(
     attack: AttackCard | None,
     wall: WallCard,
     limits: Thresholds,
+    unknown: str | None,
     hurt: bool,
     by: dict[tuple[str, str, int], Trial],
 ) -> Cell:
     name = attack.name if attack else NO_ATTACK
     errors = [error for t in trials if (error := _error(t, clean[t.seed]))]
+    if unknown and not errors:
+        errors = [f"without the undefended mean's result there is nothing to compare with: {unknown}"]
     if errors:
         outcome = Outcome.ERROR if attack else None
         return Cell(name, wall.name, None, None, None, None, None, outcome, errors[0])
@@ -94,10 +100,12 @@ def _cell(
 def findings(cells: Iterable[Cell], attacks: Iterable[AttackCard], walls: Iterable[WallCard]) -> tuple[str, ...]:
     """What the table shows, in sentences, the most important first."""
     walls, attacks, table = tuple(walls), tuple(attacks), {(c.attack, c.wall): c for c in cells}
-    out = []
+    out: list[str] = []
     broken = [a for a in attacks if table[a.name, walls[0].name].outcome is Outcome.FALLS]
-    for attack in broken:
-        out.append(f"{attack.title} breaks the undefended {walls[0].name}: {table[attack.name, walls[0].name].why}.")
+    out += [
+        f"{attack.title} breaks the undefended {walls[0].name}: {table[attack.name, walls[0].name].why}."
+        for attack in broken
+    ]
     out += [
         f"{attack.title} did not break the undefended {walls[0].name} here, so this drill says nothing about walls "
         "against it."
@@ -109,8 +117,7 @@ def findings(cells: Iterable[Cell], attacks: Iterable[AttackCard], walls: Iterab
         row = [table[a.name, wall.name] for a in broken]
         holds = [c.attack for c in row if c.outcome is Outcome.HOLDS]
         falls = [c for c in row if c.outcome is Outcome.FALLS]
-        price = table[NO_ATTACK, wall.name].accuracy_loss
-        cost = f"; without attackers it costs {100 * price.mean:.1f} points of accuracy" if price else ""
+        cost = _price(table[NO_ATTACK, wall.name])
         if row and len(holds) == len(row):
             out.append(f"{wall.label} holds against {_and(holds)}{cost}.")
         elif falls:
@@ -119,6 +126,15 @@ def findings(cells: Iterable[Cell], attacks: Iterable[AttackCard], walls: Iterab
             out.append(f"{wall.label} falls to {reasons}{cost}.{also}")
     out += [f"{c.attack} x {c.wall} has no result: {c.why}." for c in table.values() if c.outcome is Outcome.ERROR]
     return tuple(out)
+
+
+def _price(clean: Cell) -> str:
+    if clean.accuracy_loss is None:
+        return ""
+    points = 100 * clean.accuracy_loss.mean
+    if points < 0.05:
+        return "; without attackers it costs no accuracy"
+    return f"; without attackers it costs {points:.1f} points of accuracy"
 
 
 def _and(words: list[str]) -> str:

@@ -91,11 +91,11 @@ class Trial:
     seed: int
     curve: tuple[Point, ...]
     accuracy: float
-    """Main accuracy of the final model on the whole test set, in [0, 1]."""
+    """Main accuracy on the whole test set, in [0, 1], averaged over the last rounds (`drill.SETTLED`)."""
     attack_success: float | None
-    """Of the final model on the whole test set; None for untargeted attacks and for no attack."""
+    """On the whole test set, averaged over the same rounds; None for untargeted attacks and for no attack."""
     base_rates: dict[str, float]
-    """Only for NO_ATTACK: each targeted attack's measure on this clean model, what chance alone gives."""
+    """Only for NO_ATTACK: each targeted attack's measure on this clean federation, what chance alone gives."""
     recall: tuple[float, ...]
     """Per class, of the final model."""
     attacker_share: float | None
@@ -172,8 +172,10 @@ class DrillResult:
     created: str
     """UTC, ISO 8601."""
     manifest: Manifest
-    clients: int
+    clients: tuple[str, ...]
+    """Everyone's names, in the order of `label_counts`."""
     hostile: tuple[str, ...]
+    """With the first seed; other seeds draw others."""
     rounds: int
     d: int
     classes: tuple[str, ...]

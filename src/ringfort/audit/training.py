@@ -86,7 +86,11 @@ def _client_rows(records: tuple[RoundRecord, ...], examples: list[int]) -> tuple
         refusals = [r for record in records for r in record.refusals if r.client == client]
         failures = [f for record in records for f in record.failures if f.client == client]
         left_out = [v for v in verdicts if v.action is Action.EXCLUDE]
-        reasons = [*(v.reasons[0] for v in left_out if v.reasons), *(f.error for f in failures), *(r.detail for r in refusals)]
+        reasons = [
+            *(v.reasons[0] for v in left_out if v.reasons),
+            *(f.error for f in failures),
+            *(r.detail for r in refusals),
+        ]
         rows.append(
             ClientRow(
                 client=client,

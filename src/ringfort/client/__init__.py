@@ -1,4 +1,4 @@
-"""Floor 2: what runs beside the data. torch models live in `ringfort.client.torch`, which is never imported from here."""
+"""Floor 2: what runs beside the data. `ringfort.client.torch` is never imported from here."""
 
 from ringfort.client.node import LocalClient
 from ringfort.client.numpy_models import NumpyModel

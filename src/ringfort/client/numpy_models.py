@@ -102,9 +102,7 @@ class NumpyModel:
             activations.append(x)
         return activations
 
-    def _backward(
-        self, layers: list[tuple[F32, F32]], gradients: list[tuple[F32, F32]], x: F32, labels: I64
-    ) -> None:
+    def _backward(self, layers: list[tuple[F32, F32]], gradients: list[tuple[F32, F32]], x: F32, labels: I64) -> None:
         """Write the mean cross-entropy's gradient of one batch into `gradients`."""
         activations = self._forward(layers, x)
         error = activations[-1] - activations[-1].max(axis=1, keepdims=True)

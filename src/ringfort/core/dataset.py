@@ -41,7 +41,7 @@ class Dataset:
             raise InvalidValue(f"{self.name}: inputs must be uint8 or float32 and labels int64")
         if len(self.inputs) != len(self.labels) or (self.owners is not None and len(self.owners) != len(self.labels)):
             raise InvalidValue(f"{self.name}: inputs, labels and owners differ in length")
-        if len(self.labels) and not (0 <= self.labels.min() and self.labels.max() < len(self.classes)):
+        if len(self.labels) and not (self.labels.min() >= 0 and self.labels.max() < len(self.classes)):
             raise InvalidValue(f"{self.name}: a label is outside 0..{len(self.classes) - 1}")
 
     def __len__(self) -> int:
@@ -55,9 +55,8 @@ class Dataset:
     def floats(self, rows: I64 | slice = slice(None)) -> F32:
         """The inputs of these rows as float32; pixels land in [0, 1]."""
         part = self.inputs[rows]
-        if part.dtype == np.uint8:
-            return np.multiply(part, np.float32(1 / 255), dtype=np.float32)
-        return np.asarray(part, dtype=np.float32)
+        floats: F32 = part.astype(np.float32)
+        return floats * np.float32(1 / 255) if part.dtype == np.uint8 else floats
 
     def take(self, rows: I64) -> Dataset:
         """These rows, as a copy, in this order."""
@@ -75,6 +74,6 @@ class Dataset:
     def digest(self) -> str:
         """SHA-256 over shapes, inputs and labels: what a report prints to say which data it saw."""
         h = hashlib.sha256(f"{self.inputs.shape}{self.inputs.dtype}{self.classes}".encode())
-        h.update(np.ascontiguousarray(self.inputs))
-        h.update(np.ascontiguousarray(self.labels))
+        h.update(np.ascontiguousarray(self.inputs).data)
+        h.update(np.ascontiguousarray(self.labels).data)
         return h.hexdigest()

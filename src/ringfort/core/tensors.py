@@ -114,7 +114,7 @@ class Schema:
         return {name: flat[self.slices[name]].reshape(shape) for name, shape in self.tensors}
 
     def _difference(self, body: bytes | memoryview) -> tuple[str, str]:
-        """As (reason, sentence), what keeps `body` from being this schema's encoding. Echoes only names that we know."""
+        """As (reason, sentence), what keeps `body` from being this schema's encoding. Echoes only names we know."""
         size = f"expected {self.encoded_bytes} bytes, got {len(body)}"
         if len(body) < 8:
             return "size", size

@@ -81,8 +81,8 @@ def _seal(fields: dict[str, object], body: bytes) -> bytes:
 def open_frame(frame: bytes | memoryview, kind: str, *, max_body_bytes: int) -> tuple[Header, memoryview]:
     """Split a frame into its checked header and its body, a view without a copy.
 
-    The size is bounded before anything is read, the header before it is parsed. The body's digest is *not* yet compared:
-    `verify_body` does, once the caller knows that the message is wanted at all.
+    The size is bounded before anything is read, the header before it is parsed. The body's digest is *not* yet
+    compared: `verify_body` does, once the caller knows that the message is wanted at all.
 
     Raises:
         MalformedUpdate (RF201): not a frame, too large, or any field missing, extra, or of another type.

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 import cbor2
+from threadpoolctl import threadpool_limits
 
 from ringfort.client.node import LocalClient
 from ringfort.core.checks import whole
@@ -83,12 +84,13 @@ class InProcess:
         if self._count > 1:
             return self._in_workers(stage, payloads, deadline)
         out: dict[ClientId, Reply | Failure] = {}
-        for client, payload in payloads.items():
-            if deadline is not None and time.monotonic() >= deadline:
-                break
-            answer = self._answer(client, stage, payload)
-            if deadline is None or time.monotonic() < deadline:
-                out[client] = answer
+        with threadpool_limits(limits=1):
+            for client, payload in payloads.items():
+                if deadline is not None and time.monotonic() >= deadline:
+                    break
+                answer = self._answer(client, stage, payload)
+                if deadline is None or time.monotonic() < deadline:
+                    out[client] = answer
         return out
 
     def _answer(self, client: ClientId, stage: str, payload: bytes) -> Reply | Failure:

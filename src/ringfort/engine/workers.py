@@ -20,6 +20,8 @@ from select import select
 from types import TracebackType
 from typing import NoReturn
 
+from threadpoolctl import threadpool_limits
+
 from ringfort.core.checks import whole
 from ringfort.core.errors import Incompatible, TransportError
 
@@ -195,6 +197,7 @@ def _serve(handle: Callable[[bytes, Emit], bytes], tasks: int, back: int) -> NoR
     threading.excepthook = threading.__excepthook__
     status = 0
     try:
+        threadpool_limits(limits=1)  # one process a core: more threads would only wait for each other
         while True:
             _, task = _read(tasks)
             try:

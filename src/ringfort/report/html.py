@@ -51,7 +51,7 @@ def drill_html(result: DrillResult) -> str:
         accuracy_charts=_accuracy_charts(result),
         success_charts=[(a.title, _success_chart(result, a)) for a in result.attacks if a.targeted],
         recall_maps=[(title, _recall_map(result, name, title)) for name, title in _attacks(result)],
-        split=_split(result.label_counts, result.classes),
+        split=_split(result.label_counts, result.classes, _marked(result.clients, result.hostile)),
         **_provenance(result.manifest),
     )
 
@@ -189,12 +189,12 @@ def _recall_field(recall: float, clean: float) -> svg.Heat:
     return svg.Heat(lost, f"{100 * recall:.0f}") if math.isfinite(recall) else svg.Heat(None, words.NOTHING)
 
 
-def _split(
-    counts: tuple[tuple[int, ...], ...], classes: tuple[str, ...], names: tuple[str, ...] = ()
-) -> dict[str, Any]:
+def _marked(clients: tuple[str, ...], hostile: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{client} (hostile)" if client in hostile else client for client in clients)
+
+
+def _split(counts: tuple[tuple[int, ...], ...], classes: tuple[str, ...], names: tuple[str, ...]) -> dict[str, Any]:
     """The label split as a map of its first rows, and how many clients that shows."""
-    if len(names) != len(counts):
-        names = tuple(f"client {i + 1}" for i in range(len(counts)))
     shown = counts[:_MOST_ROWS]
     most = max((n for row in shown for n in row), default=0)
     cells = [[svg.Heat(n / most if most else 0.0, str(n) if n else "") for n in row] for row in shown]

@@ -127,7 +127,7 @@ def _outcomes(result: DrillResult, attack: str) -> Counter[Outcome | None]:
 
 def key_numbers(result: DrillResult) -> tuple[KeyNumber, ...]:
     """The numbers of the page's top: who is hostile, the clean model, and the worst case without and with a wall."""
-    n, hostile = result.clients, len(result.hostile)
+    n, hostile = len(result.clients), len(result.hostile)
     best = best_wall(result)
     clean = result.cell(NO_ATTACK, result.walls[0].name).accuracy
     numbers = [

@@ -77,7 +77,7 @@ def _style(outcome: Outcome | None) -> str:
 def drill_summary(result: DrillResult) -> RenderableType:
     """Verdict, table, findings, thresholds, trials without a result, and what the drill does not cover."""
     setting = (
-        f"{len(result.hostile)} of {result.clients} clients hostile, {result.rounds} rounds, "
+        f"{len(result.hostile)} of {len(result.clients)} clients hostile, {result.rounds} rounds, "
         f"{_seeds(result)}, {duration(result.seconds)}"
     )
     errors = [f"{trial_label(t, result)}: {t.error}" for t in result.trials if t.error is not None]
@@ -87,7 +87,9 @@ def drill_summary(result: DrillResult) -> RenderableType:
         Text(""),
         drill_table(result),
         Text(""),
-        Text("Each cell: accuracy of the final model; success of a targeted attack; the outcome.", "dim"),
+        Text(
+            "Each cell: accuracy and success of a targeted attack, averaged over the last rounds; the outcome.", "dim"
+        ),
         Text(thresholds_sentence(result.thresholds, result.rounds), "dim"),
         *_bullets("Findings", result.findings),
         *_bullets("Trials without a result", errors),

@@ -150,7 +150,7 @@ def outcome_word(outcome: Outcome | None) -> str:
 def thresholds_sentence(thresholds: Thresholds, rounds: int) -> str:
     """When a wall holds, in one sentence."""
     return (
-        f"A wall holds against an attack if, for every seed, the model after {rounds} rounds has lost at most "
+        f"A wall holds against an attack if, for every seed, the model has in the last of {rounds} rounds lost at most "
         f"{_tenths(100 * thresholds.accuracy_loss)} points of accuracy against the unattacked, undefended run with the "
         f"same seed and, where the attack is targeted, the attack succeeds in at most "
         f"{percent(thresholds.attack_success)} of its tries."

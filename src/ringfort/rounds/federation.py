@@ -184,7 +184,8 @@ class Federation:
     def _resume(self, journal: Journal, head: RoundRecord) -> State:
         if head.recipe != self.recipe:
             raise Incompatible(
-                "the journal belongs to a run with another recipe: resume it with the recipe beside it, or write elsewhere"
+                "the journal belongs to a run with another recipe: resume it with the recipe.toml beside it, "
+                "or write elsewhere"
             )
         history = History()
         for record in journal.records[1:]:
@@ -201,4 +202,4 @@ class Federation:
 
 
 def _digest(aggregate: Aggregate) -> str:
-    return digest_of(memoryview(np.ascontiguousarray(aggregate.delta)).cast("B"))
+    return digest_of(np.ascontiguousarray(aggregate.delta).data)

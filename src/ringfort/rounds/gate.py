@@ -18,7 +18,6 @@ from ringfort.core.wire import open_frame, verify_body
 __all__ = ["Admitted", "Gate", "RoundPlan", "norm"]
 
 
-
 def norm(vector: F32) -> float:
     """The L2 norm in float64, without overflow for any float32; inf or NaN if any coordinate is. One pass."""
     with np.errstate(invalid="ignore", over="ignore"):
@@ -65,8 +64,8 @@ class Gate:
         max_examples: hard cap on the number of examples a client may claim, >= 1. No default.
 
     Guarantees:
-        Never raises for hostile content. What comes in is a (d,) float32 view of the message, finite, of this run, round
-        and model, from a member of the cohort, at most one per client. The first message of a client that passes
+        Never raises for hostile content. What comes in is a (d,) float32 view of the message, finite, of this run,
+        round and model, from a member of the cohort, at most one per client. The first message of a client that passes
         stays; a later one is refused (a byte-identical repeat of it is a retry: ignored, not counted).
         Size and header are checked before anything is decoded; nothing is allocated in proportion to what a message
         claims.
@@ -126,4 +125,3 @@ class Gate:
         if length > self.max_norm:
             raise QuotaExceeded("norm-cap", f"has norm {length:.4g}, cap {self.max_norm:.4g}")
         return Update(reply.client, plan.round, delta, header.num_examples)
-

@@ -41,8 +41,10 @@ def read_records(folder: Path) -> tuple[tuple[RoundRecord, ...], int]:
             raise BrokenChain(f"line {number + 1} of {_RECORDS} is not in canonical form")
         prev, run = (records[-1].digest, records[-1].run) if records else ("", record.run)
         if (record.prev, record.round, record.run) != (prev, number, run):
-            raise BrokenChain(f"line {number + 1} of {_RECORDS} does not continue the chain: a record was "
-                              "edited, dropped, reordered or inserted")
+            raise BrokenChain(
+                f"line {number + 1} of {_RECORDS} does not continue the chain: a record was "
+                "edited, dropped, reordered or inserted"
+            )
         if records and record.model != records[-1].next_model:
             raise BrokenChain(f"line {number + 1} of {_RECORDS} starts from another model than the one before left")
         records.append(record)
@@ -52,9 +54,9 @@ def read_records(folder: Path) -> tuple[tuple[RoundRecord, ...], int]:
 class Journal:
     """Round records and model files in one folder.
 
-    The records are lines of canonical JSON, each naming the digest of the one before; models are safetensors files named
-    by their digest. A round is committed when its line is on disk, which happens after its model is: at any moment the
-    last whole line names a model that is there.
+    The records are lines of canonical JSON, each naming the digest of the one before; models are safetensors files
+    named by their digest. A round is committed when its line is on disk, which happens after its model is: at any
+    moment the last whole line names a model that is there.
 
     Args:
         folder: exists and is writable. Holds `rounds.jsonl` and `models/`.
@@ -66,7 +68,8 @@ class Journal:
     Raises:
         BrokenChain (RF701), OutputUnwritable (RF107).
 
-    Does not protect against: whoever can rewrite the whole folder. Keep the head digest (it is in the report) elsewhere.
+    Does not protect against: whoever can rewrite the whole folder. Keep the head digest (the report has it)
+        elsewhere.
     """
 
     def __init__(self, folder: Path) -> None:

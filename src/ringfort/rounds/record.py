@@ -112,9 +112,7 @@ class RoundRecord:
                     Verdict(v["client"], Action(v["action"]), v["weight"], tuple(v["reasons"]))
                     for v in value["verdicts"]
                 ),
-                refusals=tuple(
-                    Refusal(r["client"], r["code"], r["reason"], r["detail"]) for r in value["refusals"]
-                ),
+                refusals=tuple(Refusal(r["client"], r["code"], r["reason"], r["detail"]) for r in value["refusals"]),
                 failures=tuple(Failure(f["client"], f["error"], f["traceback"]) for f in value["failures"]),
                 absent=tuple(value["absent"]),
                 metrics=dict(value["metrics"]),

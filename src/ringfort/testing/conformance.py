@@ -6,12 +6,11 @@ existing; third parties call them on their own.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Final
 
 import numpy as np
 
-from ringfort.attacks.threat import Attack, AttackerView
+from ringfort.attacks.threat import Attack, AttackerView, DataAttack, UpdateAttack
 from ringfort.core.dataset import Dataset
 from ringfort.core.docs import section
 from ringfort.core.errors import ToleranceExceeded
@@ -48,7 +47,7 @@ def check_rule(rule: Rule[Any], *, n: int = 11, d: int = 257, seed: int = 0) -> 
     kind = type(rule)
     for name in _SECTIONS:
         _require(bool(section(kind, name)), f"{kind.__name__}'s docstring has no section {name!r}")
-    _require(dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen, "a rule is a frozen dataclass")
+    _require(_frozen(kind), "a rule is a frozen dataclass")
     rng = Seeds(seed).child("check_rule")
     values = (3 + rng.standard_normal((n, d))).astype(np.float32)
     before = values.copy()
@@ -82,7 +81,9 @@ def _order(rule: Rule[Any], values: F32, result: Aggregate, rng: np.random.Gener
 
 def _equivariance(rule: Rule[Any], values: F32, result: Aggregate) -> None:
     _close(_call(rule, values + np.float32(8)).delta, result.delta + 8, "shifting every row by 8 does not shift delta")
-    _close(_call(rule, values * np.float32(-4)).delta, result.delta * -4, "scaling every row by -4 does not scale delta")
+    _close(
+        _call(rule, values * np.float32(-4)).delta, result.delta * -4, "scaling every row by -4 does not scale delta"
+    )
 
 
 def _edges(rule: Rule[Any], n: int, values: F32) -> None:
@@ -109,8 +110,10 @@ def _breakdown(rule: Rule[Any], values: F32, rng: np.random.Generator) -> None:
         attacked = values.copy()
         attacked[hostile] = place
         delta = _call(rule, attacked).delta
-        _require(bool(((low - slack <= delta) & (delta <= high + slack)).all()),
-                 f"{f} of {n} rows moved to {place:g} push delta out of the honest range")
+        _require(
+            bool(((low - slack <= delta) & (delta <= high + slack)).all()),
+            f"{f} of {n} rows moved to {place:g} push delta out of the honest range",
+        )
 
 
 def _refusal(rule: Rule[Any]) -> None:
@@ -140,29 +143,35 @@ def check_attack(attack: Attack, images: Dataset, *, seed: int = 0) -> None:
     kind = type(attack)
     for name in ("Threat", "Source"):
         _require(bool(section(kind, name)), f"{kind.__name__}'s docstring has no section {name!r}")
-    _require(dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen, "an attack is a frozen dataclass")
-    poisons, crafts = hasattr(attack, "poison"), hasattr(attack, "craft")
-    _require(poisons or crafts, "an attack has poison() or craft()")
-    if poisons:
+    _require(_frozen(kind), "an attack is a frozen dataclass")
+    _require(isinstance(attack, (DataAttack, UpdateAttack)), "an attack has poison() or craft()")
+    if isinstance(attack, DataAttack):
         before = images.digest()
         one, two = (attack.poison(images, Seeds(seed).child("check")) for _ in range(2))
         _require(images.digest() == before, "poison() wrote to the client's data")
         _require(one.digest() == two.digest(), "poison() is not a function of its generator")
         _require(one.digest() != before, "poison() changed nothing")
-        _require(one.inputs.shape == images.inputs.shape and one.inputs.dtype == images.inputs.dtype,
-                 "poison() changed the inputs' shape or dtype")
-    if crafts:
+        _require(
+            one.inputs.shape == images.inputs.shape and one.inputs.dtype == images.inputs.dtype,
+            "poison() changed the inputs' shape or dtype",
+        )
+    if isinstance(attack, UpdateAttack):
         own = Seeds(seed).child("own").standard_normal((3, 50)).astype(np.float32)
         others = Seeds(seed).child("others").standard_normal((8, 50)).astype(np.float32)
         kept = own.copy()
         view = AttackerView(attack.threat, 1, np.zeros(50, dtype=np.float32), own, others)
-        one, two = (attack.craft(view, Seeds(seed).child("check")) for _ in range(2))
+        sent, again = (attack.craft(view, Seeds(seed).child("check")) for _ in range(2))
         _require(np.array_equal(own, kept), "craft() wrote to the attackers' updates")
-        _require(one.shape == own.shape and one.dtype == np.float32, "craft() does not give (k, d) float32")
-        _require(np.array_equal(one, two), "craft() is not a function of its view and generator")
+        _require(sent.shape == own.shape and sent.dtype == np.float32, "craft() does not give (k, d) float32")
+        _require(np.array_equal(sent, again), "craft() is not a function of its view and generator")
     success = attack.success(lambda inputs: np.zeros(len(inputs), dtype=np.int64), images)
     _require((success is None) == (not attack.metric), "metric is empty if and only if success() is None")
     _require(success is None or 0 <= success <= 1, f"success() is {success}, outside [0, 1]")
+
+
+def _frozen(kind: type[Any]) -> bool:
+    parameters = getattr(kind, "__dataclass_params__", None)
+    return parameters is not None and bool(parameters.frozen)
 
 
 def _close(one: Any, two: Any, sentence: str) -> None:

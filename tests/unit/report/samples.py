@@ -161,7 +161,8 @@ def drill(seeds=(7,), broken=(), title="Fashion-MNIST: four attacks, three walls
     )  # fmt: skip
     clean = {t.seed: t.accuracy for t in trials if (t.attack, t.wall) == (NO_ATTACK, "mean")}
     return DrillResult(
-        title=title, created="2026-05-12T09:30:00Z", manifest=manifest(), clients=CLIENTS,
+        title=title, created="2026-05-12T09:30:00Z", manifest=manifest(),
+        clients=tuple(f"c{i:02d}" for i in range(CLIENTS)),
         hostile=tuple(f"c{i:02d}" for i in range(BYZANTINE)), rounds=ROUNDS, d=101_770, classes=CLASSES,
         label_counts=label_counts(), seeds=tuple(seeds), thresholds=THRESHOLDS, attacks=attacks(), walls=walls(),
         trials=trials, cells=tuple(cell(a, w, trials, clean) for a in names for w in CLEAN),
