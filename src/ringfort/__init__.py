@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ringfort.aggregate import Krum, Mean, Median, MultiKrum, TrimmedMean
     from ringfort.attacks import LabelFlip, PixelBackdoor, SignFlip
     from ringfort.audit import evaluator, infiltrate
-    from ringfort.client import LocalClient, NumpyModel
+    from ringfort.client import LocalClient, NumpyModel, local_clients
     from ringfort.core import ClientId, Dataset, LocalTraining, RingfortError, Rows, Seeds, Update, client_id
     from ringfort.engine import InProcess
     from ringfort.rounds import Defence, Federation, Gate, Journal, fuse
@@ -42,6 +42,7 @@ __all__ = [
     "evaluator",
     "fuse",
     "infiltrate",
+    "local_clients",
 ]
 
 _PACKAGES = ("core", "aggregate", "attacks", "client", "rounds", "engine", "audit")

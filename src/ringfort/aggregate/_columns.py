@@ -21,7 +21,7 @@ def trimmed_columns(view: Rows, k: int) -> F32:
     out = np.empty(view.d, dtype=np.float32)
     start = 0
     for block in view.blocks(_WIDTH):
-        columns = np.ascontiguousarray(block.T)
+        columns = np.array(block.T, order="C")  # a copy even where block.T is contiguous: n = 1, d = 1, column-major
         columns.sort(axis=1)
         stop = start + len(columns)
         out[start:stop] = columns[:, k : view.n - k].mean(axis=1, dtype=np.float64)
@@ -30,14 +30,18 @@ def trimmed_columns(view: Rows, k: int) -> F32:
 
 
 def trimmed_influence(view: Rows, k: int) -> F64:
-    """(n,) mean share of each row in `trimmed_columns`; a tie at the edge shares its place.
+    """(n,) mean share of each row in `trimmed_columns`; rows that tie at the edge share the places left for them.
 
     Exact for d <= 65,536, else over that many evenly spaced coordinates.
     """
     columns = np.ascontiguousarray(view.matrix[:, :: -(-view.d // _SAMPLE)].T)
     ordered = np.sort(columns, axis=1)
-    low, high = ordered[:, k, None], ordered[:, view.n - k - 1, None]
-    kept = ((columns >= low) & (columns <= high)).astype(np.float64)
-    kept /= kept.sum(axis=1, keepdims=True)
-    influence: F64 = kept.mean(axis=0)
+    middle = ordered[:, k : view.n - k]
+    low, high = middle[:, :1], middle[:, -1:]
+    kept = ((columns > low) & (columns < high)).astype(np.float64)
+    for edge in (high, low):  # where both are one value, the last one to be written counts every place once
+        ties = columns == edge
+        places = np.count_nonzero(middle == edge, axis=1) / np.count_nonzero(ties, axis=1)
+        np.copyto(kept, places[:, None], where=ties)
+    influence: F64 = kept.mean(axis=0) / middle.shape[1]
     return influence

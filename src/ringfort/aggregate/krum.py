@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ringfort.core.checks import whole
-from ringfort.core.errors import InvalidValue, ToleranceExceeded
+from ringfort.core.errors import ToleranceExceeded
 from ringfort.core.values import F64, Aggregate
 from ringfort.core.views import GramView, squared_distances
 
@@ -101,8 +101,7 @@ class MultiKrum:
         Ties go to the first clients in the view's order.
 
     Raises:
-        ToleranceExceeded (RF301): n < 2f + 3.
-        InvalidValue (RF104): m > n - f.
+        ToleranceExceeded (RF301): n < 2f + 3, or n < m + f.
 
     Does not protect against: attackers close to each other at a normal norm (projected gradient descent to the bound),
         whom it can prefer to honest clients with unusual data; backdoors inside the honest spread.
@@ -122,13 +121,16 @@ class MultiKrum:
             whole(1, m=self.m)
 
     def bears(self, n: int) -> int:
-        """f, if n >= 2f + 3; else it refuses to run."""
-        return self.f if n >= 2 * self.f + 3 else 0
+        """f, if n >= 2f + 3 and n >= m + f; else it refuses to run."""
+        return self.f if n >= self._needs else 0
+
+    @property
+    def _needs(self) -> int:
+        return max(2 * self.f + 3, self.f + (self.m or 0))
 
     def __call__(self, view: GramView) -> Aggregate:
         """The mean of the best-scored updates of the cohort in view."""
         n = len(view.clients)
-        m = n - self.f if self.m is None else self.m
-        if n >= 2 * self.f + 3 and m > n - self.f:
-            raise InvalidValue(f"{self.name} can average at most n - f = {n - self.f} updates, not m = {m}")
-        return _average_of_best(view, self.f, m, self.name)
+        if n < self._needs:
+            raise ToleranceExceeded.of(f"{self.name} with m={self.m}" if self.m else self.name, self.f, n, self._needs)
+        return _average_of_best(view, self.f, self.m or n - self.f, self.name)

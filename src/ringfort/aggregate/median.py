@@ -39,7 +39,7 @@ class Median:
 
     def bears(self, n: int) -> int:
         """A minority: (n - 1) // 2."""
-        return (n - 1) // 2
+        return max(0, n - 1) // 2
 
     def __call__(self, view: Rows) -> Aggregate:
         """The median of the cohort in view."""

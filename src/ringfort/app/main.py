@@ -10,11 +10,12 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 
-from ringfort.core.errors import Interrupted, InvalidValue, RingfortError
+if TYPE_CHECKING:
+    from ringfort.core.errors import RingfortError
 
 __all__ = ["main"]
 
@@ -47,6 +48,8 @@ def _reported(command: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        from ringfort.core.errors import Interrupted, RingfortError
+
         try:
             return command(*args, **kwargs)
         except KeyboardInterrupt:
@@ -327,5 +330,7 @@ def main() -> None:
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if sys.version_info < (3, 11):  # noqa: UP036 - a clear word instead of a traceback
+        from ringfort.core.errors import InvalidValue
+
         _fail(InvalidValue("Ringfort needs Python 3.11 or newer"))
     app()

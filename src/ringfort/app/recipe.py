@@ -26,7 +26,7 @@ __all__ = ["Recipe", "parse", "read", "to_toml"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class _Named(_Strict):
@@ -231,7 +231,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise InvalidValue(f"cannot read the recipe {path}: {error}") from error
     try:
         value = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # tomllib's own, a number of 5,000 digits, brackets without end
         raise InvalidValue(f"{path} is not TOML: {error}") from error
     for override in overrides:
         _override(value, override)
@@ -261,9 +261,10 @@ def _override(value: dict[str, Any], text: str) -> None:
     if not found or not all(path.split(".")):
         raise InvalidValue(f"--set takes key.path=value, got {text!r}")
     try:
-        new = tomllib.loads(f"value = {right}")["value"]
-    except tomllib.TOMLDecodeError:
-        new = right
+        parsed = tomllib.loads(f"value = {right}")
+    except (ValueError, RecursionError):
+        parsed = {}
+    new = parsed["value"] if len(parsed) == 1 else right
     *parents, last = path.split(".")
     for key in parents:
         value = value.setdefault(key, {})

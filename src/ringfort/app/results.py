@@ -38,7 +38,8 @@ def run_folder(folder: Path, *, resume: bool) -> Path:
     Raises:
         OutputUnwritable (RF107): a run is there and `resume` was not asked for, or the other way round.
     """
-    there = (folder / "rounds.jsonl").exists()
+    records = folder / "rounds.jsonl"
+    there = records.exists() and records.stat().st_size > 0  # empty: a run that was refused before its first record
     if there and not resume:
         raise OutputUnwritable(f"{folder} holds a run already: go on with --resume, or use --out FOLDER")
     if resume and not there:

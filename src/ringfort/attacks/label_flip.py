@@ -10,7 +10,7 @@ import numpy as np
 from ringfort.attacks.threat import Control, Knowledge, Predict, ThreatModel
 from ringfort.core.checks import fraction, whole
 from ringfort.core.dataset import Dataset
-from ringfort.core.errors import InvalidValue
+from ringfort.core.errors import Incompatible, InvalidValue
 
 __all__ = ["LabelFlip"]
 
@@ -67,9 +67,17 @@ class LabelFlip:
         )
 
     def success(self, predict: Predict, test: Dataset) -> float:
-        """How often a test input of the source class is taken for the target class."""
+        """How often a test input of the source class is taken for the target class.
+
+        Raises:
+            Incompatible (RF103): there is no such input, so there is nothing to measure.
+        """
         _in_range(test, source=self.source, target=self.target)
         rows = np.flatnonzero(test.labels == self.source)
+        if not len(rows):
+            raise Incompatible(
+                f"{self.name} cannot be measured: none of {len(test)} test examples is of class {self.source}"
+            )
         return float(np.mean(predict(test.inputs[rows]) == self.target))
 
 

@@ -72,7 +72,15 @@ class PixelBackdoor:
         return data.with_rows(inputs, labels)
 
     def success(self, predict: Predict, test: Dataset) -> float:
-        """attack_success_rate: how often a stamped test input that is not of the target class gets it."""
+        """attack_success_rate: how often a stamped test input that is not of the target class gets it.
+
+        Raises:
+            Incompatible (RF103): there is no such input, so there is nothing to measure.
+        """
         whole(0, len(test.classes) - 1, target=self.target)
         rows = np.flatnonzero(test.labels != self.target)
+        if not len(rows):
+            raise Incompatible(
+                f"{self.name} cannot be measured: all of {len(test)} test examples are of class {self.target}"
+            )
         return float(np.mean(predict(self.stamp(test.inputs[rows])) == self.target))

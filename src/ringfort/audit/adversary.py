@@ -112,7 +112,10 @@ class Infiltrated:
 
     def _examples(self, reply: Reply | Failure) -> int:
         assert isinstance(reply, Reply)  # noqa: S101 - only replies were decoded
-        header, _ = open_frame(reply.body, "update", max_body_bytes=self._model.schema.encoded_bytes)
+        try:
+            header, _ = open_frame(reply.body, "update", max_body_bytes=self._model.schema.encoded_bytes)
+        except MalformedUpdate:
+            return 1
         return header.num_examples
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ringfort.attacks.threat import Attack
 from ringfort.audit.judge import findings, judge
@@ -25,7 +26,8 @@ from ringfort.audit.results import (
     Trial,
     WallCard,
 )
-from ringfort.audit.scenario import Scenario, names, predictor, recall
+from ringfort.audit.scenario import Scenario, predictor, recall
+from ringfort.client.node import client_names
 from ringfort.core.docs import section, title
 from ringfort.core.errors import Incompatible, InvalidValue, NothingAdmitted, RingfortError
 from ringfort.core.files import canonical_json
@@ -37,9 +39,6 @@ from ringfort.rounds.fuse import Defence, require
 from ringfort.rounds.record import RoundRecord
 
 __all__ = ["SETTLED", "Drill", "attack_card", "point", "wall_card"]
-
-_REHEARSAL = 256
-"""Test examples on which every attack is tried before the first trial, so that one that does not fit is refused."""
 
 SETTLED = 5
 """The last rounds over which a trial's numbers are averaged: under attack a model can swing from round to round."""
@@ -127,9 +126,10 @@ class Drill:
             raise Incompatible("the first wall of a drill must be the undefended mean: the reference for all others")
         for wall in self.walls[1:]:
             require(wall, self.n, self.f)
-        few = self.scenario.test.take(np.arange(min(len(self.scenario.test), _REHEARSAL)))
-        for attack in self.attacks:
-            attack.success(lambda inputs: np.zeros(len(inputs), dtype=np.int64), few)
+        for seed in self.seeds:
+            sampled = self.scenario.sampled(Seeds(seed))
+            for attack in self.attacks:
+                attack.success(lambda inputs: np.zeros(len(inputs), dtype=np.int64), sampled)
 
     @property
     def population(self) -> int:
@@ -143,9 +143,14 @@ class Drill:
 
     def hostile(self, seeds: Seeds) -> tuple[ClientId, ...]:
         """Who the attackers are, drawn from the seeds."""
-        everyone = names(self.population)
-        count = math.ceil(self.hostile_fraction * len(everyone))
-        return tuple(sorted(everyone[i] for i in seeds.child("hostile").permutation(len(everyone))[:count]))
+        everyone = client_names(self.population)
+        drawn = seeds.child("hostile").permutation(len(everyone))[: self._n_hostile]
+        return tuple(sorted(everyone[i] for i in drawn))
+
+    @property
+    def _n_hostile(self) -> int:
+        # 0.07 * 100 is a little more than 7 in floating point; that does not make an eighth attacker.
+        return math.ceil(round(self.hostile_fraction * self.population, 9))
 
     def keys(self) -> tuple[Key, ...]:
         """(attack, wall, seed) of every trial, in the order of the table."""
@@ -176,7 +181,7 @@ class Drill:
             title=self.title,
             created=created,
             manifest=manifest,
-            clients=names(self.population),
+            clients=client_names(self.population),
             hostile=self.hostile(seeds),
             rounds=self.scenario.rounds,
             d=self.scenario.model().schema.d,
@@ -196,8 +201,9 @@ class Drill:
     def _events(self, keys: tuple[Key, ...]) -> Iterator[tuple[int, Point | Trial]]:
         """What happens in all trials, as (index, event), run here or by worker processes."""
         if self.scenario.workers == 1:
-            for index, key in enumerate(keys):
-                yield from ((index, event) for event in self.trial(*key))
+            with threadpool_limits(limits=1):  # as in worker processes: the number of threads can change the last bits
+                for index, key in enumerate(keys):
+                    yield from ((index, event) for event in self.trial(*key))
             return
         with Workers(self._work, min(self.scenario.workers, len(keys))) as pool:
             for index, final, body in pool.map([canonical_json(list(key)) for key in keys]):
@@ -229,7 +235,7 @@ class Drill:
                 for last in federation.states():
                     records.append(last.record)
                     yield point(last.record)
-                    if last.round > self.scenario.rounds - SETTLED:
+                    if last.round > max(0, self.scenario.rounds - SETTLED):
                         tail.append(self._measure(federation.model, last.params, measured))
             except NothingAdmitted:
                 tail.append(self._measure(federation.model, last.params, measured))
@@ -268,7 +274,7 @@ class Drill:
         s = self.scenario
         out = [
             f"Only the attacks listed were tried, each as described. An attacker who knows the wall and adapts to it "
-            f"can do better; {math.ceil(self.hostile_fraction * self.population)} attackers of {self.population} is "
+            f"can do better; {self._n_hostile} attackers of {self.population} is "
             "this drill's assumption, more can break any wall.",
             "The server reads every update in the clear. Nothing here protects clients' data from a curious server "
             "(membership inference, property inference, reconstruction): no differential privacy, no secure "

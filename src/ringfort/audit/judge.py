@@ -48,8 +48,8 @@ def _breaches(trial: Trial, clean: Trial, limits: Thresholds) -> str:
         parts.append(f"{100 * loss:.1f} points of accuracy lost, allowed {100 * limits.accuracy_loss:.1f}")
     if trial.attack_success is not None and trial.attack_success > limits.attack_success:
         parts.append(
-            f"the attack succeeds in {100 * trial.attack_success:.1f} % of its tries, allowed "
-            f"{100 * limits.attack_success:.1f} %"
+            f"the attack succeeds in {100 * trial.attack_success:.1f}% of its tries, allowed "
+            f"{100 * limits.attack_success:.1f}%"
         )
     return " and ".join(parts)
 

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from ringfort.attacks.threat import Attack, Predict
 from ringfort.audit.adversary import infiltrate
-from ringfort.client.node import LocalClient
+from ringfort.client.node import local_clients
 from ringfort.core.dataset import Dataset
-from ringfort.core.errors import InvalidValue
 from ringfort.core.ports import LocalTraining, Model
 from ringfort.core.randomness import Seeds
-from ringfort.core.values import F32, I64, ClientId, client_id
+from ringfort.core.values import F32, I64, ClientId
 from ringfort.rounds.federation import Federation
 from ringfort.rounds.fuse import Defence
 from ringfort.rounds.gate import Gate
@@ -63,13 +62,9 @@ class Scenario:
         """The rows of each client."""
         return self.split(self.train, seeds.under("split"))
 
-    def clients(self, seeds: Seeds, model: Model) -> tuple[LocalClient, ...]:
-        """The honest federation."""
-        parts = self.parts(seeds)
-        return tuple(
-            LocalClient(name, model, self.train.take(rows), self.training, seeds)
-            for name, rows in zip(names(len(parts)), parts, strict=True)
-        )
+    def sampled(self, seeds: Seeds) -> Dataset:
+        """The test examples that are measured after each round."""
+        return self.test.take(np.sort(seeds.child("evaluation").permutation(len(self.test))[: self.sample]))
 
     def federation(
         self,
@@ -83,9 +78,9 @@ class Scenario:
     ) -> Federation:
         """A federation that is ready to run. Close its exchange afterwards."""
         model = self.model()
-        sampled = self.test.take(np.sort(seeds.child("evaluation").permutation(len(self.test))[: self.sample]))
+        clients = local_clients(self.train, self.parts(seeds), model, self.training, seeds)
         return Federation(
-            exchange=infiltrate(self.clients(seeds, model), attack, hostile, seeds, workers),
+            exchange=infiltrate(clients, attack, hostile, seeds, workers),
             model=model,
             defence=defence,
             gate=self.gate,
@@ -95,16 +90,8 @@ class Scenario:
             deadline_s=self.deadline_s,
             recipe=self.recipe,
             journal=journal,
-            evaluate=evaluator(model, sampled, attack),
+            evaluate=evaluator(model, self.sampled(seeds), attack),
         )
-
-
-def names(count: int) -> tuple[ClientId, ...]:
-    """client-00, client-01, ... as wide as needed, so that sorting by name is sorting by number."""
-    if count < 1:
-        raise InvalidValue("a federation needs at least one client")
-    width = max(2, len(str(count - 1)))
-    return tuple(client_id(f"client-{i:0{width}}") for i in range(count))
 
 
 def predictor(model: Model, params: F32, like: Dataset) -> Predict:
@@ -123,7 +110,7 @@ def predictor(model: Model, params: F32, like: Dataset) -> Predict:
     return predict
 
 
-def evaluator(model: Model, test: Dataset, attack: Attack | None) -> Callable[[F32], dict[str, float]]:
+def evaluator(model: Model, test: Dataset, attack: Attack | None = None) -> Callable[[F32], dict[str, float]]:
     """Measures a model: `accuracy`, and `attack_success` if a targeted attack is given."""
 
     def evaluate(params: F32) -> dict[str, float]:

@@ -10,7 +10,8 @@ import numpy as np
 
 from ringfort.audit.drill import label_counts, point, wall_card
 from ringfort.audit.results import ClientRow, Manifest, Point, TrainResult
-from ringfort.audit.scenario import Scenario, names, predictor, recall
+from ringfort.audit.scenario import Scenario, predictor, recall
+from ringfort.client.node import client_names
 from ringfort.core.randomness import Seeds
 from ringfort.core.values import Action
 from ringfort.rounds.fuse import Defence, require
@@ -81,7 +82,7 @@ def train(
 
 def _client_rows(records: tuple[RoundRecord, ...], examples: list[int]) -> tuple[ClientRow, ...]:
     rows = []
-    for client, held in zip(names(len(examples)), examples, strict=True):
+    for client, held in zip(client_names(len(examples)), examples, strict=True):
         verdicts = [v for record in records for v in record.verdicts if v.client == client]
         refusals = [r for record in records for r in record.refusals if r.client == client]
         failures = [f for record in records for f in record.failures if f.client == client]

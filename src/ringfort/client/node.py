@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ringfort.core.dataset import Dataset
-from ringfort.core.errors import TransportError
+from ringfort.core.errors import InvalidValue, TransportError
 from ringfort.core.ports import LocalTraining, Model
 from ringfort.core.randomness import Seeds
-from ringfort.core.values import ClientId
+from ringfort.core.values import I64, ClientId, client_id
 from ringfort.core.wire import Broadcast, encode_update
 
-__all__ = ["LocalClient"]
+__all__ = ["LocalClient", "client_names", "local_clients"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,3 +49,25 @@ class LocalClient:
         rng = self.seeds.child("train", broadcast.round, self.client)
         delta = self.model.train(broadcast.params, self.data, self.training, rng)
         return encode_update(self.client, broadcast, delta, len(self.data), self.model.schema)
+
+
+def client_names(count: int) -> tuple[ClientId, ...]:
+    """client-00, client-01, ... as wide as needed, so that the order of names is the order of numbers.
+
+    Raises:
+        InvalidValue (RF104): none.
+    """
+    if count < 1:
+        raise InvalidValue("a federation needs at least one client")
+    width = max(2, len(str(count - 1)))
+    return tuple(client_id(f"client-{i:0{width}}") for i in range(count))
+
+
+def local_clients(
+    data: Dataset, parts: Sequence[I64], model: Model, training: LocalTraining, seeds: Seeds
+) -> tuple[LocalClient, ...]:
+    """One honest client per part: each gets a copy of its rows of `data` and a name from `client_names`."""
+    return tuple(
+        LocalClient(name, model, data.take(rows), training, seeds)
+        for name, rows in zip(client_names(len(parts)), parts, strict=True)
+    )

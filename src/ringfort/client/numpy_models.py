@@ -89,7 +89,7 @@ class NumpyModel:
 
     def logits(self, params: F32, inputs: NDArray[Any]) -> F32:
         """(N, classes) float32 scores."""
-        x = np.asarray(inputs, dtype=np.float32).reshape(len(inputs), -1)
+        x = np.asarray(inputs, dtype=np.float32).reshape(len(inputs), self.inputs)
         return self._forward(self._layers(params), x)[-1]
 
     @staticmethod

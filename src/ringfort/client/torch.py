@@ -31,7 +31,7 @@ class TorchModel:
     broadcast is one copy, a step of SGD is four vector operations, and there is no optimiser object per client.
 
     Args:
-        build: makes the module; called once, after seeding torch from the recipe's seeds in `initial`.
+        build: makes the module; called once here, and once in `initial` after seeding torch from the recipe's seeds.
 
     Guarantees:
         Equal parameters, data, plan and generator give equal bits on one machine and one thread, as engines run it.
@@ -45,8 +45,9 @@ class TorchModel:
     """
 
     def __init__(self, build: Callable[[], nn.Module]) -> None:
-        self._build = build
-        self._module = build().train()
+        self.build = build
+        with torch.random.fork_rng(devices=[]):
+            self._module = build().train()
         buffers = [name for name, _ in self._module.named_buffers()]
         if buffers:
             raise Incompatible(f"the module keeps buffers ({buffers[0]}, ...): use layers without, as GroupNorm")
@@ -70,7 +71,7 @@ class TorchModel:
         """The parameters of a freshly built module, with torch seeded for it."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeds.integer("torch"))
-            fresh = dict(self._build().named_parameters())
+            fresh = dict(self.build().named_parameters())
         flat = np.empty(self._schema.d, dtype=np.float32)
         for name, part in self._schema.slices.items():
             flat[part] = fresh[name].detach().numpy().reshape(-1)
@@ -78,8 +79,6 @@ class TorchModel:
 
     def train(self, params: F32, data: Dataset, plan: LocalTraining, rng: np.random.Generator) -> F32:
         """Local SGD; returns delta = local - params, (d,) float32."""
-        inputs, labels = torch.from_numpy(np.asarray(data.inputs)), torch.from_numpy(data.labels)
-        scale = 1 / 255 if inputs.dtype == torch.uint8 else None
         start = torch.tensor(params)
         flat, gradient, velocity = self._flat, self._gradient, torch.zeros_like(start)
         with torch.random.fork_rng(devices=[]):
@@ -87,11 +86,10 @@ class TorchModel:
             flat.copy_(start)
             self._module.train()
             for rows in minibatches(len(data), plan, rng):
-                chosen = torch.from_numpy(rows)
-                x = inputs[chosen]
-                x = x if scale is None else x.to(torch.float32).mul_(scale)
+                x, labels = torch.from_numpy(data.inputs[rows]), torch.from_numpy(data.labels[rows])
+                x = x.to(torch.float32).mul_(1 / 255) if x.dtype == torch.uint8 else x
                 gradient.zero_()
-                loss: Tensor = F.cross_entropy(self._module(x), labels[chosen])
+                loss: Tensor = F.cross_entropy(self._module(x), labels)
                 torch.autograd.backward(loss)
                 if plan.weight_decay:
                     gradient.add_(flat, alpha=plan.weight_decay)
@@ -101,7 +99,7 @@ class TorchModel:
 
     def logits(self, params: F32, inputs: NDArray[Any]) -> F32:
         """(N, classes) float32 scores, in evaluation mode."""
-        x = torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32))
+        x = torch.from_numpy(np.require(inputs, dtype=np.float32, requirements=["C", "W"]))
         with torch.inference_mode():
             self._flat.copy_(torch.tensor(params))
             self._module.eval()

@@ -96,11 +96,20 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A client that answered with an error of its own: the error in one line, and its traceback for the record."""
+    """A client that answered with an error of its own: the error in one line, and its traceback for the record.
+
+    Both are the client's words. What no line or file may hold (line feeds and control characters in the error, halves
+    of surrogate pairs in either) is taken out here, and the error is cut at 500 characters.
+    """
 
     client: ClientId
     error: str
     traceback: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        printable = "".join(c if c.isprintable() else " " for c in self.error[:2_000])
+        object.__setattr__(self, "error", " ".join(printable.split())[:500].rstrip())
+        object.__setattr__(self, "traceback", self.traceback.encode(errors="replace").decode())
 
 
 class Exchange(Protocol):

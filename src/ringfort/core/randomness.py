@@ -29,7 +29,7 @@ class Seeds:
 
     Does not protect: anything. Everybody who knows the root knows every bit. Never use it for keys, masks or noise.
 
-    >>> Seeds(7).child("round", 3).integers(100) == Seeds(7).child("round", 3).integers(100)
+    >>> bool(Seeds(7).child("round", 3).integers(100) == Seeds(7).child("round", 3).integers(100))
     True
     """
 

@@ -37,7 +37,7 @@ class Schema:
         tensors: (name, shape) pairs, sorted, unique.
 
     Raises:
-        InvalidValue (RF104): no tensor, a name twice, or a negative size.
+        InvalidValue (RF104): no tensor, a name twice, a negative size, or safetensors' one reserved name.
 
     >>> Schema.of({"weight": (2, 3), "bias": (2,)}).d
     8
@@ -49,6 +49,8 @@ class Schema:
         names = [name for name, _ in self.tensors]
         if not names or names != sorted(set(names)):
             raise InvalidValue("a schema needs at least one tensor, each name once, in sorted order")
+        if "__metadata__" in names:
+            raise InvalidValue("a tensor cannot be called '__metadata__': safetensors keeps that name for itself")
         if any(size < 0 for _, shape in self.tensors for size in shape):
             raise InvalidValue("a tensor's sizes cannot be negative")
 
@@ -107,7 +109,9 @@ class Schema:
         head = len(self.header)
         if len(body) != self.encoded_bytes or bytes(body[:head]) != self.header:
             raise MalformedUpdate(*self._difference(body))
-        return np.frombuffer(body, dtype="<f4", offset=head).astype(np.float32, copy=False)
+        flat: F32 = np.frombuffer(body, dtype="<f4", offset=head).astype(np.float32, copy=False)
+        flat.flags.writeable = False
+        return flat
 
     def views(self, flat: F32) -> dict[str, F32]:
         """The named tensors as views into the flat vector."""

@@ -87,7 +87,10 @@ def open_frame(frame: bytes | memoryview, kind: str, *, max_body_bytes: int) -> 
     Raises:
         MalformedUpdate (RF201): not a frame, too large, or any field missing, extra, or of another type.
     """
-    view = memoryview(frame)
+    try:
+        view = memoryview(frame).cast("B")
+    except TypeError as error:
+        raise MalformedUpdate("frame", "not a frame but another kind of object") from error
     if len(view) > FRAME_OVERHEAD_BYTES + max_body_bytes:
         raise MalformedUpdate("size", f"too large: {len(view)} bytes where {max_body_bytes} of tensors are expected")
     if len(view) < 8 or bytes(view[:4]) != _MAGIC:
@@ -159,6 +162,8 @@ class Broadcast:
         """
         header, body = open_frame(frame, "broadcast", max_body_bytes=schema.encoded_bytes)
         verify_body(header, body)
+        if header.model != header.body:
+            raise MalformedUpdate("digest", "the broadcast names another model than the one it carries")
         return cls(header.run, header.round, schema.decode(body), header.model)
 
 

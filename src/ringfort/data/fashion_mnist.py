@@ -129,7 +129,7 @@ def _from_debian(source: DataSource) -> dict[str, bytes]:
     try:
         with tempfile.TemporaryDirectory(prefix="ringfort-") as name:
             folder = Path(name)
-            _run("apt-get", "download", _PACKAGE, folder=folder)
+            _download(folder)
             package = next(folder.glob(f"{_PACKAGE}_*.deb"), None)
             if package is None:
                 raise DataUnavailable("apt-get left no package")
@@ -141,6 +141,18 @@ def _from_debian(source: DataSource) -> dict[str, bytes]:
             return {file.name: _gunzip(packed / f"{file.name}.gz", file.size_bytes) for file in source.files}
     except OSError as error:
         raise DataUnavailable(_one_line(error)) from error
+
+
+def _download(folder: Path) -> None:
+    """Ask with the system's package lists; if they are empty or old, with fresh ones of our own, which need no root."""
+    try:
+        _run("apt-get", "download", _PACKAGE, folder=folder)
+    except DataUnavailable:
+        for needed in ("lists/partial", "cache/archives/partial"):
+            (folder / needed).mkdir(parents=True)
+        own = ("-o", f"Dir::State::Lists={folder / 'lists'}", "-o", f"Dir::Cache={folder / 'cache'}")
+        _run("apt-get", *own, "-o", "Debug::NoLocking=1", "update", folder=folder)
+        _run("apt-get", *own, "download", _PACKAGE, folder=folder)
 
 
 def _run(program: str, *arguments: str, folder: Path) -> None:
@@ -162,9 +174,8 @@ def _run(program: str, *arguments: str, folder: Path) -> None:
     except subprocess.TimeoutExpired as error:
         raise DataUnavailable(f"{program} took more than {_TIMEOUT_S} s") from error
     if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("E:")] or [done.stderr]
-        hint = "; if its lists are empty or old, `apt-get update` as root helps" if program == "apt-get" else ""
-        raise DataUnavailable(f"{program} failed ({_one_line(' '.join(errors))}){hint}")
+        errors = [line for line in done.stderr.splitlines() if line.startswith("E:")]
+        raise DataUnavailable(f"{program} failed ({_one_line(' '.join(errors) or f'exit code {done.returncode}')})")
 
 
 def _gunzip(path: Path, size_bytes: int) -> bytes:

@@ -12,14 +12,19 @@ from threadpoolctl import threadpool_limits
 
 from ringfort.client.node import LocalClient
 from ringfort.core.checks import whole
-from ringfort.core.dataset import Dataset
 from ringfort.core.errors import InvalidValue
-from ringfort.core.ports import Failure, LocalTraining, Model, Reply
-from ringfort.core.randomness import Seeds
-from ringfort.core.values import I64, ClientId, client_id
+from ringfort.core.ports import Failure, Reply
+from ringfort.core.values import ClientId
 from ringfort.engine.workers import Emit, Workers
 
 __all__ = ["InProcess"]
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # an error that cannot even say what it is
+        return type(error).__name__
 
 
 class InProcess:
@@ -47,31 +52,6 @@ class InProcess:
         self._count = min(workers, len(clients))
         self._pool: Workers | None = None
 
-    @classmethod
-    def over(
-        cls,
-        data: Dataset,
-        parts: Sequence[I64],
-        model: Model,
-        training: LocalTraining,
-        seeds: Seeds,
-        workers: int = 1,
-    ) -> InProcess:
-        """One client per part of `data`, named client-00, client-01, ..."""
-        width = len(str(len(parts) - 1))
-        return cls(
-            [
-                LocalClient(client_id(f"client-{i:0{width}}"), model, data.take(rows), training, seeds)
-                for i, rows in enumerate(parts)
-            ],
-            workers,
-        )
-
-    @property
-    def clients(self) -> tuple[LocalClient, ...]:
-        """The clients, in order of their names."""
-        return tuple(self._clients[name] for name in self.members())
-
     def members(self) -> tuple[ClientId, ...]:
         """All clients: they are always there."""
         return tuple(sorted(self._clients))
@@ -95,9 +75,12 @@ class InProcess:
 
     def _answer(self, client: ClientId, stage: str, payload: bytes) -> Reply | Failure:
         try:
-            return Reply(client, self._clients[client].handle(stage, payload))
-        except Exception as error:
-            return Failure(client, f"{type(error).__name__}: {error}", traceback.format_exc())
+            body: object = self._clients[client].handle(stage, payload)
+            if not isinstance(body, bytes):
+                raise TypeError(f"{client} answered with {type(body).__name__}, not bytes")
+            return Reply(client, body)
+        except (Exception, SystemExit) as error:
+            return Failure(client, _words(error), traceback.format_exc())
 
     def _in_workers(
         self, stage: str, payloads: Mapping[ClientId, bytes], deadline: float | None

@@ -33,6 +33,8 @@ Emit = Callable[[bytes], None]
 _HEAD = struct.Struct(">BQ")
 _PROGRESS, _RESULT, _ERROR = 0, 1, 2
 _GRACE_S = 5.0
+_PARENT_ENDS: set[int] = set()
+"""The parent's ends of every pool's pipes: no worker may hold one, or another would not see its pipe close."""
 
 
 def _write(fd: int, kind: int, body: bytes) -> None:
@@ -101,14 +103,16 @@ class Workers:
         sys.stderr.flush()
         pid = os.fork()
         if pid == 0:
-            for other in self._workers:
-                os.close(other.to)
-                os.close(other.back)
+            for end in _PARENT_ENDS:
+                with contextlib.suppress(OSError):
+                    os.close(end)
+            _PARENT_ENDS.clear()
             os.close(task_in)
             os.close(back_out)
             _serve(handle, task_out, back_in)
         os.close(task_out)
         os.close(back_in)
+        _PARENT_ENDS.update((task_in, back_out))
         return _Worker(pid, task_in, back_out)
 
     def map(self, tasks: Sequence[bytes], deadline: float | None = None) -> Iterator[tuple[int, bool, bytes]]:
@@ -120,8 +124,11 @@ class Workers:
                 that the workers can be used again, and their late results are dropped.
 
         Raises:
-            TransportError (RF602): a worker died, or a task raised.
+            TransportError (RF602): a worker died, a task raised, or an earlier map was left while it had work: its
+                results would be taken for this one's.
         """
+        if any(worker.task is not None for worker in self._workers):
+            raise TransportError("the workers still have tasks of a map that was not finished: make another pool")
         waiting = list(enumerate(tasks))[::-1]
         late = False
         while True:
@@ -162,7 +169,7 @@ class Workers:
     def close(self) -> None:
         """End every worker: idle ones by closing their pipe, busy ones with SIGTERM, stuck ones with SIGKILL."""
         for worker in self._workers:
-            os.close(worker.to)
+            _close(worker.to)
             if worker.task is not None:
                 _signal(worker.pid, signal.SIGTERM)
         for worker in self._workers:
@@ -173,7 +180,7 @@ class Workers:
                     os.waitpid(worker.pid, 0)
                     break
                 time.sleep(0.005)
-            os.close(worker.back)
+            _close(worker.back)
         self._workers = []
 
     def __enter__(self) -> Workers:
@@ -183,6 +190,11 @@ class Workers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _close(end: int) -> None:
+    _PARENT_ENDS.discard(end)
+    os.close(end)
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
@@ -204,7 +216,7 @@ def _serve(handle: Callable[[bytes, Emit], bytes], tasks: int, back: int) -> NoR
                 result = handle(task, lambda body: _write(back, _PROGRESS, body))
             except Exception as error:
                 traceback.print_exc()
-                _write(back, _ERROR, f"{type(error).__name__}: {error}".encode())
+                _write(back, _ERROR, f"{type(error).__name__}: {error}".encode(errors="replace"))
             else:
                 _write(back, _RESULT, result)
     except (EOFError, OSError):

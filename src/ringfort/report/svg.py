@@ -18,7 +18,7 @@ __all__ = ["Heat", "Line", "bar", "heat_map", "line_chart", "spread"]
 COLOURS = 7
 DASHES = ("7 4", "", "9 3", "2 3", "9 3 2 3")
 GUIDE = -1
-_CHARACTER = 6.4
+_CHARACTER = 7.3
 _GAP = 14.0
 _LEVELS = 12
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 import numpy as np
 
@@ -46,7 +47,7 @@ class State:
         return self.record.round
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Federation:
     """A federation of strangers, run round by round by a server that believes none of them.
 
@@ -61,7 +62,8 @@ class Federation:
         deadline_s: seconds a round may wait for replies; None waits for all.
         recipe: digest of the resolved recipe, pinned in the journal.
         journal: makes every round durable, and resumes from its last one; None keeps nothing on disk.
-        evaluate: the server's measurements of a model; they go into the record and decide nothing.
+        evaluate: the server's measurements of a model; they go into the record and decide nothing. One that is not
+            finite (the loss of a model that diverged) is left out of it.
 
     Guarantees:
         A client's message or failure never ends a round: it becomes a refusal, a failure or an absence in the record.
@@ -80,6 +82,7 @@ class Federation:
     model: Model
     defence: Defence
     gate: Gate
+    _: KW_ONLY
     rounds: int
     seeds: Seeds
     cohort: int | None = None
@@ -143,7 +146,7 @@ class Federation:
             first = admitted.refusals[0].reason if admitted.refusals else failures[0].error if failures else "no answer"
             raise NothingAdmitted(f"round {plan.round}: none of {len(plan.cohort)} updates was admitted ({first}, ...)")
         view = Rows.of(admitted.updates)
-        turned_away = {refusal.client for refusal in admitted.refusals} - set(view.clients)
+        turned_away = {refusal.client for refusal in admitted.refusals} & set(plan.cohort) - set(view.clients)
         defence = self.defence.facing(view.n, len(turned_away))
         aggregate, verdicts, history = fuse(view, defence, state.history)
         params = (state.params + aggregate.delta).astype(np.float32, copy=False)
@@ -170,7 +173,8 @@ class Federation:
         number = state.round + 1
         members = tuple(sorted(self.exchange.members()))
         if self.cohort is not None:
-            drawn = self.seeds.child("cohort", number).choice(len(members), self.cohort, replace=False)
+            size = min(self.cohort, len(members))
+            drawn = self.seeds.child("cohort", number).choice(len(members), size, replace=False)
             members = tuple(members[i] for i in sorted(drawn))
         return RoundPlan(
             run=state.record.run,
@@ -198,7 +202,8 @@ class Federation:
         return state
 
     def _measure(self, params: F32) -> dict[str, float]:
-        return {} if self.evaluate is None else self.evaluate(params)
+        measured = {} if self.evaluate is None else self.evaluate(params)
+        return {name: float(value) for name, value in measured.items() if math.isfinite(value)}
 
 
 def _digest(aggregate: Aggregate) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ringfort.core.checks import whole
@@ -53,8 +53,10 @@ class Defence:
 
     @property
     def label(self) -> str:
-        """The rule with its parameters, as `TrimmedMean(f=4)`."""
-        return repr(self.rule)
+        """The rule with the parameters it was given, as `Median` or `TrimmedMean(f=4)`."""
+        given = {f.name: getattr(self.rule, f.name) for f in fields(self.rule)}  # type: ignore[arg-type]
+        shown = ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
+        return type(self.rule).__name__ + (f"({shown})" if shown else "")
 
     def facing(self, n: int, refused: int) -> Defence:
         """This defence for a round in which `n` updates were admitted and `refused` clients turned away at the gate.

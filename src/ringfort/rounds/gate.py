@@ -90,7 +90,7 @@ class Gate:
         updates: list[Update] = []
         refusals: list[Refusal] = []
         for reply in replies:
-            if bodies.get(reply.client) == reply.body:
+            if reply.client in bodies and bodies[reply.client] == reply.body:
                 continue
             try:
                 update = self._check(plan, cohort, reply)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -31,13 +32,16 @@ def read_records(folder: Path) -> tuple[tuple[RoundRecord, ...], int]:
     data = (folder / _RECORDS).read_bytes()
     whole = data[: data.rfind(b"\n") + 1]
     records: list[RoundRecord] = []
-    for number, line in enumerate(whole.splitlines()):
+    for number, line in enumerate(whole.split(b"\n")[:-1]):
         try:
             value = json.loads(line)
             record = RoundRecord.from_json(value if isinstance(value, dict) else {})
+            canonical = record.line()
+        except BrokenChain as error:
+            raise BrokenChain(f"line {number + 1} of {_RECORDS}: {error.message}") from error
         except (ValueError, RecursionError) as error:
             raise BrokenChain(f"line {number + 1} of {_RECORDS} is not JSON") from error
-        if record.line() != line + b"\n":
+        if canonical != line + b"\n":
             raise BrokenChain(f"line {number + 1} of {_RECORDS} is not in canonical form")
         prev, run = (records[-1].digest, records[-1].run) if records else ("", record.run)
         if (record.prev, record.round, record.run) != (prev, number, run):
@@ -76,17 +80,23 @@ class Journal:
         self._folder = folder
         try:
             (folder / _MODELS).mkdir(parents=True, exist_ok=True)
-            self._file = (folder / _RECORDS).open("ab")
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutputUnwritable(f"{folder} is being written by another process") from error
+            self._file = (folder / _RECORDS).open("ab", buffering=0)
         except OSError as error:
             raise OutputUnwritable(f"cannot write {folder}: {error.strerror or error}") from error
         try:
-            self.records, size = read_records(folder)
-            self._file.truncate(size)
-        except BaseException:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.records, self._size = read_records(folder)
+            self._file.truncate(self._size)
+            for torn in (folder / _MODELS).glob(".*.tmp"):  # what a killed writer left; nobody else writes now
+                torn.unlink(missing_ok=True)
+        except BlockingIOError as error:
             self._file.close()
+            raise OutputUnwritable(f"{folder} is being written by another process") from error
+        except OSError as error:
+            self.close()
+            raise OutputUnwritable(f"cannot write {folder}: {error.strerror or error}") from error
+        except BaseException:
+            self.close()
             raise
 
     @property
@@ -99,16 +109,19 @@ class Journal:
         path = self._model_path(record.next_model)
         if not path.exists():
             write_atomic(path, model)
-        end = self._file.tell()
+        line = record.line()
         try:
-            self._file.write(record.line())
-            self._file.flush()
+            rest = memoryview(line)
+            while rest:
+                rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
+            if not self.records:
+                sync_folder(self._folder)
         except OSError as error:
-            self._file.truncate(end)
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._size)
             raise OutputUnwritable(f"cannot write {self._folder}: {error.strerror or error}") from error
-        if not self.records:
-            sync_folder(self._folder)
+        self._size += len(line)
         self.records = (*self.records, record)
         self._forget_old_models()
 
@@ -137,8 +150,10 @@ class Journal:
                 self._model_path(old).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let go of the lock. Idempotent."""
-        self._file.close()
+        """Let go of the lock, also in the name of worker processes that inherited it by fork. Idempotent."""
+        if not self._file.closed:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._file.close()
 
     def __enter__(self) -> Journal:
         return self

@@ -119,8 +119,9 @@ class RoundRecord:
                 prev=value["prev"],
             )
             stated = value["digest"]
+            digest = record.digest
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise BrokenChain("a line is not a round record") from error
-        if record.digest != stated:
+            raise BrokenChain("it is not a round record") from error
+        if digest != stated:
             raise BrokenChain(f"round {record.round}: the record does not have the digest it names")
         return record

@@ -6,14 +6,15 @@ existing; third parties call them on their own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 
-from ringfort.attacks.threat import Attack, AttackerView, DataAttack, UpdateAttack
+from ringfort.attacks.threat import Attack, AttackerView, Control, DataAttack, Knowledge, UpdateAttack
 from ringfort.core.dataset import Dataset
 from ringfort.core.docs import section
-from ringfort.core.errors import ToleranceExceeded
+from ringfort.core.errors import NotGranted, ToleranceExceeded
 from ringfort.core.ports import Rule
 from ringfort.core.randomness import Seeds
 from ringfort.core.values import F32, Aggregate
@@ -22,22 +23,25 @@ from ringfort.testing.toys import toy_rows
 
 __all__ = ["check_attack", "check_rule"]
 
-_FAR: Final = np.float32(1e15)
+_PLACES: Final = tuple(np.float32(place) for place in (1e15, -1e15, 3e38, -3e38, 30))
+"""Where hostile rows go: far away on both sides, to float32's end, where its squares overflow, and just outside."""
+
 _SECTIONS: Final = ("Guarantees", "Does not protect against", "Cost", "Source")
 
 
 def check_rule(rule: Rule[Any], *, n: int = 11, d: int = 257, seed: int = 0) -> None:
     """Everything a rule on Rows must do.
 
-    Documented sections; frozen; `bears` within [0, n); does not write to its input; deterministic to the bit; client
+    Documented sections; frozen; does not write to its input and returns no part of it; deterministic to the bit; client
     order plays no part; weights sum to one and name the clients; equal rows are returned unchanged; moves with a shift
-    and a scale of all rows; `bears(n)` rows moved far away leave the output inside the honest range per coordinate (or,
-    for weighted sums, inside the honest rows' convex hull's bounding box); refuses cohorts that are too small with
-    ToleranceExceeded; d = 1, zero rows, strided and column-major memory all work.
+    and a scale of all rows, in a cohort of n and in one of n + 1; `bears(n)` rows moved far away, up to the largest
+    float32, leave the output inside the honest range per coordinate (or, for weighted sums, inside the honest rows'
+    convex hull's bounding box); at every size from 1 to n `bears` is a minority, and a rule with an f runs where it
+    bears f and raises ToleranceExceeded where it does not; d = 1, rows of zeros, strided and column-major memory work.
 
     Args:
         rule: the object under test.
-        n: cohort size for the main checks; the rule must accept it.
+        n: cohort size for the main checks; the rule must accept it and n + 1.
         d: parameters.
         seed: of the test's own data.
 
@@ -49,37 +53,54 @@ def check_rule(rule: Rule[Any], *, n: int = 11, d: int = 257, seed: int = 0) -> 
         _require(bool(section(kind, name)), f"{kind.__name__}'s docstring has no section {name!r}")
     _require(_frozen(kind), "a rule is a frozen dataclass")
     rng = Seeds(seed).child("check_rule")
-    values = (3 + rng.standard_normal((n, d))).astype(np.float32)
+    for size in (n, n + 1):  # odd and even: medians differ
+        values = (3 + rng.standard_normal((size, d))).astype(np.float32)
+        _basics(rule, values)
+        _equivariance(rule, values)
+        _breakdown(rule, values, rng)
+    _order(rule, values, rng)
+    _edges(rule, size, values)
+    _refusal(rule, n)
+
+
+def _basics(rule: Rule[Any], values: F32) -> None:
+    n, d = values.shape
     before = values.copy()
     result = _call(rule, values)
     _require(np.array_equal(values, before), "it wrote to its input")
+    _require(not np.shares_memory(result.delta, values), "delta is a part of its input, not a vector of its own")
+    _require(result.clients == toy_rows(values).clients, "the aggregate does not name the view's clients in order")
     _require(result.rule == rule.name, f"the aggregate is signed {result.rule!r}, not {rule.name!r}")
     _require(result.delta.shape == (d,) and result.delta.dtype == np.float32, "delta is not (d,) float32")
     _require(bool(np.isfinite(result.delta).all()), "delta is not finite")
     _require(result.weights.shape == (n,) and bool((result.weights >= 0).all()), "weights are not (n,) and >= 0")
     _require(abs(float(result.weights.sum()) - 1) < 1e-9, "weights do not sum to one")
-    _require(np.array_equal(_call(rule, values).delta, result.delta), "two calls on equal input differ")
-    _order(rule, values, result, rng)
-    _equivariance(rule, values, result)
-    _edges(rule, n, values)
-    _breakdown(rule, values, rng)
-    _refusal(rule)
+    kept = {client for client, weight in zip(result.clients, result.weights, strict=True) if weight}
+    _require(kept.isdisjoint(result.notes), "it gives a reason for leaving out a client that counts")
+    again = _call(rule, values).delta
+    _require(np.array_equal(again, result.delta), "two calls on equal input differ")
+    _require(not np.shares_memory(again, result.delta), "two calls write to one and the same delta")
 
 
-def _call(rule: Rule[Any], values: F32) -> Aggregate:
-    return rule(toy_rows(values))
+def _call(rule: Rule[Any], values: F32 | Rows) -> Aggregate:
+    try:
+        return rule(values if isinstance(values, Rows) else toy_rows(values))
+    except Exception as error:
+        raise AssertionError(f"it raised {type(error).__name__}: {error}") from error
 
 
-def _order(rule: Rule[Any], values: F32, result: Aggregate, rng: np.random.Generator) -> None:
+def _order(rule: Rule[Any], values: F32, rng: np.random.Generator) -> None:
     order = rng.permutation(len(values))
     rows = toy_rows(values)
-    shuffled = rule(Rows(tuple(rows.clients[i] for i in order), values[order]))
+    result = _call(rule, rows)
+    shuffled = _call(rule, Rows(tuple(rows.clients[i] for i in order), values[order]))
     _close(shuffled.delta, result.delta, "client order changes the step")
     back = dict(zip(shuffled.clients, shuffled.weights, strict=True))
     _close(np.array([back[c] for c in result.clients]), result.weights, "client order changes who counts")
 
 
-def _equivariance(rule: Rule[Any], values: F32, result: Aggregate) -> None:
+def _equivariance(rule: Rule[Any], values: F32) -> None:
+    result = _call(rule, values)
     _close(_call(rule, values + np.float32(8)).delta, result.delta + 8, "shifting every row by 8 does not shift delta")
     _close(
         _call(rule, values * np.float32(-4)).delta, result.delta * -4, "scaling every row by -4 does not scale delta"
@@ -106,7 +127,7 @@ def _breakdown(rule: Rule[Any], values: F32, rng: np.random.Generator) -> None:
     honest = np.delete(values, hostile, axis=0)
     low, high = honest.min(axis=0), honest.max(axis=0)
     slack = 1e-5 * np.abs(honest).max()
-    for place in (_FAR, -_FAR, np.float32(30)):
+    for place in _PLACES:
         attacked = values.copy()
         attacked[hostile] = place
         delta = _call(rule, attacked).delta
@@ -116,21 +137,28 @@ def _breakdown(rule: Rule[Any], values: F32, rng: np.random.Generator) -> None:
         )
 
 
-def _refusal(rule: Rule[Any]) -> None:
+def _refusal(rule: Rule[Any], largest: int) -> None:
     f = getattr(rule, "f", 0)
-    if not f:
-        return
-    for n in range(1, 2 * f + 1):
-        _require(rule.bears(n) == 0, f"bears({n}) is not 0 with f = {f}, though half or more would be hostile")
+    for n in range(1, max(largest, 2 * f) + 1):
+        bears, ones = rule.bears(n), np.ones((n, 2), dtype=np.float32)
+        _require(0 <= 2 * bears < n, f"bears({n}) is {bears}, though half or more would be hostile")
+        if f and bears >= f:
+            _call(rule, ones)
+            continue
         try:
-            _call(rule, np.ones((n, 2), dtype=np.float32))
+            rule(toy_rows(ones))
         except ToleranceExceeded:
             continue
-        raise AssertionError(f"it runs on {n} clients with f = {f} instead of raising ToleranceExceeded")
+        except Exception as error:
+            raise AssertionError(f"on {n} clients it raised {type(error).__name__}: {error}") from error
+        _require(not f, f"it runs on {n} clients with f = {f} instead of raising ToleranceExceeded")
 
 
 def check_attack(attack: Attack, images: Dataset, *, seed: int = 0) -> None:
     """Everything an attack must do: documented, frozen, within its threat model, shapes kept, inputs untouched, seeded.
+
+    Within its threat model: it states that it controls what it changes, reads only what is granted, and what is not
+    granted makes no difference to what it sends.
 
     Args:
         attack: the object under test.
@@ -146,8 +174,9 @@ def check_attack(attack: Attack, images: Dataset, *, seed: int = 0) -> None:
     _require(_frozen(kind), "an attack is a frozen dataclass")
     _require(isinstance(attack, (DataAttack, UpdateAttack)), "an attack has poison() or craft()")
     if isinstance(attack, DataAttack):
+        _require(Control.DATA in attack.threat.controls, "it poisons data that its threat model does not control")
         before = images.digest()
-        one, two = (attack.poison(images, Seeds(seed).child("check")) for _ in range(2))
+        one, two = (_granted(attack.poison, images, Seeds(seed).child("check")) for _ in range(2))
         _require(images.digest() == before, "poison() wrote to the client's data")
         _require(one.digest() == two.digest(), "poison() is not a function of its generator")
         _require(one.digest() != before, "poison() changed nothing")
@@ -156,17 +185,40 @@ def check_attack(attack: Attack, images: Dataset, *, seed: int = 0) -> None:
             "poison() changed the inputs' shape or dtype",
         )
     if isinstance(attack, UpdateAttack):
-        own = Seeds(seed).child("own").standard_normal((3, 50)).astype(np.float32)
-        others = Seeds(seed).child("others").standard_normal((8, 50)).astype(np.float32)
-        kept = own.copy()
-        view = AttackerView(attack.threat, 1, np.zeros(50, dtype=np.float32), own, others)
-        sent, again = (attack.craft(view, Seeds(seed).child("check")) for _ in range(2))
-        _require(np.array_equal(own, kept), "craft() wrote to the attackers' updates")
+        _require(Control.UPDATES in attack.threat.controls, "it crafts updates that its threat model does not control")
+        world, kept = _world(seed), _world(seed)
+        view = AttackerView(attack.threat, 1, *world.values())
+        sent = _granted(attack.craft, view, Seeds(seed).child("check"))
+        _require(all(np.array_equal(world[what], kept[what]) for what in world), "craft() wrote to what it was shown")
+        again = _granted(attack.craft, view, Seeds(seed).child("check"))
+        own = kept[Knowledge.OWN_UPDATES]
         _require(sent.shape == own.shape and sent.dtype == np.float32, "craft() does not give (k, d) float32")
         _require(np.array_equal(sent, again), "craft() is not a function of its view and generator")
+        other = {what: v if what in attack.threat.knows else v + np.float32(1) for what, v in world.items()}
+        blind = AttackerView(attack.threat, 1, *other.values())
+        _require(
+            np.array_equal(sent, _granted(attack.craft, blind, Seeds(seed).child("check"))),
+            "craft() depends on what its threat model does not grant",
+        )
     success = attack.success(lambda inputs: np.zeros(len(inputs), dtype=np.int64), images)
     _require((success is None) == (not attack.metric), "metric is empty if and only if success() is None")
     _require(success is None or 0 <= success <= 1, f"success() is {success}, outside [0, 1]")
+
+
+def _world(seed: int) -> dict[Knowledge, F32]:
+    """What an AttackerView holds, in its order: 3 attackers among 11 clients, 50 parameters."""
+    shapes = {Knowledge.GLOBAL_MODEL: (50,), Knowledge.OWN_UPDATES: (3, 50), Knowledge.HONEST_UPDATES: (8, 50)}
+    return {
+        what: Seeds(seed).child(str(what.name)).standard_normal(shape).astype(np.float32)
+        for what, shape in shapes.items()
+    }
+
+
+def _granted(act: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return act(*args)
+    except NotGranted as error:
+        raise AssertionError(f"it reaches for more than it states: {error.message}") from error
 
 
 def _frozen(kind: type[Any]) -> bool:

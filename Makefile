@@ -1,0 +1,52 @@
+# make demo    set up a fresh clone and run the main job         make test      everything a newcomer needs
+# make bench   compare with the bare loop, write JSON            make test-all  the slow scenarios and the browser too
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo test test-all lint bench clean
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP := $(VENV)/bin/pip --disable-pip-version-check install --quiet --constraint constraints.txt
+RINGFORT := $(VENV)/bin/ringfort
+FREE := $(shell nproc 2>/dev/null || echo 2)
+
+help:  ## what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.stamp-run  ## a virtual environment that runs everything
+
+setup-dev: $(VENV)/.stamp-dev  ## the same with the tools that test it
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.stamp-run: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[torch,data]'
+	@touch $@
+
+$(VENV)/.stamp-dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.stamp-run
+
+demo: setup  ## fetch Fashion-MNIST, attack a federation behind four walls, write the report
+	$(RINGFORT) data fetch fashion-mnist
+	$(RINGFORT) drill recipes/fashion.toml --out runs/fashion-drill
+
+lint: setup-dev  ## ruff, mypy strict, import-linter
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+test: lint  ## lint, then unit, property, vector, conformance, scenario and typing tests, and doctests
+	$(VENV)/bin/pytest -n $(FREE)
+
+test-all: lint  ## all of that, and the slow scenarios on full-size data and in a browser
+	$(RINGFORT) data fetch fashion-mnist
+	$(VENV)/bin/pytest -n $(FREE) -m 'slow or not slow' -rs
+
+bench: setup  ## rounds per minute beside a bare PyTorch loop doing the same work
+	$(RINGFORT) data fetch fashion-mnist
+	$(VENV)/bin/python -m benchmarks.rounds --out runs/bench-rounds.json
+
+clean:  ## forget the environment and every result
+	rm -rf $(VENV) runs build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
