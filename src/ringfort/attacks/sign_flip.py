@@ -7,16 +7,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from ringfort.attacks.threat import AttackerView, Control, Knowledge, Predict, ThreatModel
+from ringfort.attacks.threat import AttackerView, Control, Knowledge, ThreatModel, Untargeted
 from ringfort.core.checks import positive
-from ringfort.core.dataset import Dataset
 from ringfort.core.values import F32
 
 __all__ = ["SignFlip"]
 
 
 @dataclass(frozen=True, slots=True)
-class SignFlip:
+class SignFlip(Untargeted):
     """Sign flip: untargeted model poisoning, each attacker sends its own honest update reversed and scaled.
 
     Args:
@@ -29,7 +28,6 @@ class SignFlip:
 
     scale: float
     name: ClassVar[str] = "sign-flip"
-    metric: ClassVar[str] = ""
     threat: ClassVar[ThreatModel] = ThreatModel(
         goal="Make the global model useless.",
         knows=Knowledge.OWN_DATA | Knowledge.GLOBAL_MODEL | Knowledge.OWN_UPDATES,
@@ -43,7 +41,3 @@ class SignFlip:
     def craft(self, view: AttackerView, rng: np.random.Generator) -> F32:  # noqa: ARG002
         """(k, d): -scale times the attackers' own updates."""
         return np.float32(-self.scale) * view.own_updates
-
-    def success(self, predict: Predict, test: Dataset) -> None:  # noqa: ARG002
-        """Untargeted: its harm is lost accuracy."""
-        return

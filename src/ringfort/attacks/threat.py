@@ -12,9 +12,19 @@ from numpy.typing import NDArray
 
 from ringfort.core.dataset import Dataset
 from ringfort.core.errors import NotGranted
-from ringfort.core.values import F32, I64
+from ringfort.core.values import F32, F64, I64
 
-__all__ = ["Attack", "AttackerView", "Control", "DataAttack", "Knowledge", "Predict", "ThreatModel", "UpdateAttack"]
+__all__ = [
+    "Attack",
+    "AttackerView",
+    "Control",
+    "DataAttack",
+    "Knowledge",
+    "Predict",
+    "ThreatModel",
+    "Untargeted",
+    "UpdateAttack",
+]
 
 Predict = Callable[[NDArray[Any]], I64]
 """Inputs (N, ...) as stored in a Dataset -> predicted labels (N,)."""
@@ -92,6 +102,20 @@ class AttackerView:
         return self._grant(Knowledge.OWN_UPDATES, self._own_updates)
 
     @property
+    def k(self) -> int:
+        """How many clients the attackers hold in this round."""
+        return len(self._own_updates)
+
+    @property
+    def n(self) -> int:
+        """How many clients there are in this round, attackers included."""
+        return self.k + len(self._honest_updates)
+
+    def all_send(self, crafted: F32 | F64) -> F32:
+        """(k, d) float32: the same update from every attacker."""
+        return np.repeat(crafted.astype(np.float32)[None, :], self.k, axis=0)
+
+    @property
     def honest_updates(self) -> F32:
         """(n - k, d) what everybody else sends this round."""
         return self._grant(Knowledge.HONEST_UPDATES, self._honest_updates)
@@ -108,6 +132,17 @@ class Attack(Protocol):
     def success(self, predict: Predict, test: Dataset) -> float | None:
         """In [0, 1], on clean test data; None for untargeted attacks."""
         ...
+
+
+class Untargeted:
+    """For attacks whose harm is lost accuracy: there is nothing more to measure."""
+
+    __slots__ = ()
+    metric: ClassVar[str] = ""
+
+    def success(self, predict: Predict, test: Dataset) -> None:  # noqa: ARG002
+        """None: look at the accuracy."""
+        return
 
 
 @runtime_checkable

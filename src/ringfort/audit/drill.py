@@ -241,8 +241,9 @@ class Drill:
                 tail.append(self._measure(federation.model, last.params, measured))
             finally:
                 federation.exchange.close()
-        except RingfortError as error:
-            yield replace(blank, seconds=time.monotonic() - started, error=str(error))
+        except Exception as error:  # also what somebody else's rule or attack raises: one trial never ends a drill
+            words = str(error) if isinstance(error, RingfortError) else f"{type(error).__name__}: {error}"
+            yield replace(blank, seconds=time.monotonic() - started, error=words)
             return
         settled = {key: sum(m[key] for m in tail) / len(tail) for key in tail[-1]}
         shares = [sum(v.weight for v in record.verdicts if v.client in hostile) for record in records[1:]]

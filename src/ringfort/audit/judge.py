@@ -42,11 +42,11 @@ def _error(trial: Trial, clean: Trial) -> str | None:
 
 def _breaches(trial: Trial, clean: Trial, limits: Thresholds) -> str:
     """In words, how this trial breaks the limits; empty if it does not."""
-    loss = clean.accuracy - trial.accuracy
+    loss = round(clean.accuracy - trial.accuracy, 9)  # 1 - 0.95 is more than 0.05 in floating point
     parts = []
     if loss > limits.accuracy_loss:
         parts.append(f"{100 * loss:.1f} points of accuracy lost, allowed {100 * limits.accuracy_loss:.1f}")
-    if trial.attack_success is not None and trial.attack_success > limits.attack_success:
+    if trial.attack_success is not None and round(trial.attack_success, 9) > limits.attack_success:
         parts.append(
             f"the attack succeeds in {100 * trial.attack_success:.1f}% of its tries, allowed "
             f"{100 * limits.attack_success:.1f}%"

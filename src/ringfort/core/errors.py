@@ -1,11 +1,11 @@
 """Every error that Ringfort raises, with a stable code and what to do about it.
 
     RingfortError
-    ├── ConfigError        RF1xx   UnknownName · UnsafeChoice · Incompatible · InvalidValue · MissingExtra
+    ├── ConfigError        RF1xx   UnknownName · Incompatible · InvalidValue · MissingExtra
     │                              DataUnavailable · OutputUnwritable · NotGranted
     ├── AdmissionError     RF2xx   MalformedUpdate · UnknownClient · Replay · QuotaExceeded
     ├── ToleranceExceeded  RF3xx
-    ├── EngineError        RF6xx   ClientFailed · TransportError · Interrupted · NothingAdmitted
+    ├── EngineError        RF6xx   TransportError · Interrupted · NothingAdmitted
     └── IntegrityError     RF7xx   BrokenChain · BadCheckpoint · BadData
 
 A *client's* bad content never raises out of a round: the gate turns an AdmissionError into a refusal. A missing
@@ -24,7 +24,6 @@ __all__ = [
     "BadCheckpoint",
     "BadData",
     "BrokenChain",
-    "ClientFailed",
     "ConfigError",
     "DataUnavailable",
     "EngineError",
@@ -45,7 +44,6 @@ __all__ = [
     "TransportError",
     "UnknownClient",
     "UnknownName",
-    "UnsafeChoice",
     "explain",
     "known_codes",
 ]
@@ -113,15 +111,6 @@ class UnknownName(ConfigError):
         close = get_close_matches(str(name), names, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
         return cls(f"unknown {kind} {str(name)[:80]!r}: {hint}")
-
-
-class UnsafeChoice(ConfigError):
-    """A weaker mode that must be asked for by name."""
-
-    code = "RF102"
-    exit_code = SAFETY
-    what = "The setting asks for a mode that gives less protection than the recipe's reader would expect."
-    todo = "Choose the safe mode that the message names, or ask for the weaker one by the name it gives."
 
 
 class Incompatible(ConfigError):
@@ -247,15 +236,6 @@ class EngineError(RingfortError):
     code = "RF600"
     what = "The engine that runs the clients failed."
     todo = "Read the message and the traceback in the log."
-
-
-class ClientFailed(EngineError):
-    """A client's own code raised."""
-
-    code = "RF601"
-    what = "A client's training raised an error. The round goes on without it; if nobody answers, it cannot."
-    todo = "Read the traceback in the round record; it is the client's, not the server's."
-    attack = "Rarely: a client may fail on purpose to shrink the cohort."
 
 
 class TransportError(EngineError):

@@ -18,7 +18,7 @@ from ringfort.core.values import F32, Aggregate
 from ringfort.core.views import Rows
 from ringfort.core.wire import Broadcast
 from ringfort.rounds.fuse import Defence, History, fuse
-from ringfort.rounds.gate import Gate, RoundPlan
+from ringfort.rounds.gate import INNOCENT, Gate, RoundPlan
 from ringfort.rounds.journal import Journal
 from ringfort.rounds.record import RoundRecord
 
@@ -146,8 +146,8 @@ class Federation:
             first = admitted.refusals[0].reason if admitted.refusals else failures[0].error if failures else "no answer"
             raise NothingAdmitted(f"round {plan.round}: none of {len(plan.cohort)} updates was admitted ({first}, ...)")
         view = Rows.of(admitted.updates)
-        turned_away = {refusal.client for refusal in admitted.refusals} & set(plan.cohort) - set(view.clients)
-        defence = self.defence.facing(view.n, len(turned_away))
+        hostile = {refusal.client for refusal in admitted.refusals if refusal.reason not in INNOCENT}
+        defence = self.defence.facing(view.n, len(hostile & set(plan.cohort) - set(view.clients)))
         aggregate, verdicts, history = fuse(view, defence, state.history)
         params = (state.params + aggregate.delta).astype(np.float32, copy=False)
         after = self.model.schema.encode(params)

@@ -59,12 +59,11 @@ class Defence:
         return type(self.rule).__name__ + (f"({shown})" if shown else "")
 
     def facing(self, n: int, refused: int) -> Defence:
-        """This defence for a round in which `n` updates were admitted and `refused` clients turned away at the gate.
+        """This defence for `n` admitted updates and `refused` clients that sent what honest software does not.
 
-        Honest software sends nothing that the gate refuses, so each refused client is one of the f attackers that the
-        rule was told to bear, and at most f - refused of them are left among the n. Only if n has become too small for
-        f does the rule run with that smaller number: otherwise a hostile client could end rounds by sending garbage.
-        Clients that are merely absent lower n and never f.
+        Each of those is one of the f attackers that the rule was told to bear, so at most f - refused are left among
+        the n. Only if n has become too small for f does the rule run with that smaller number: otherwise a hostile client
+        could end rounds by sending garbage. Clients that are absent, fail or diverge lower n and never f.
         """
         f = getattr(self.rule, "f", 0)
         if not f or not refused or self.rule.bears(n) >= f:

@@ -25,6 +25,10 @@ def norm(vector: F32) -> float:
     return math.sqrt(total)
 
 
+INNOCENT = frozenset({"not-finite", "norm-cap", "weight-cap", "wrong-run", "wrong-round", "wrong-model"})
+"""Reasons for which honest clients can be refused as well: losses that diverge, caps set too low, late answers."""
+
+
 @dataclass(frozen=True, slots=True)
 class RoundPlan:
     """What the server decides before it asks anybody.

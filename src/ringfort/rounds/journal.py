@@ -87,6 +87,7 @@ class Journal:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.records, self._size = read_records(folder)
             self._file.truncate(self._size)
+            self._forget_models(self.records[:-_KEEP_MODELS])
             for torn in (folder / _MODELS).glob(".*.tmp"):  # what a killed writer left; nobody else writes now
                 torn.unlink(missing_ok=True)
         except BlockingIOError as error:
@@ -123,7 +124,7 @@ class Journal:
             raise OutputUnwritable(f"cannot write {self._folder}: {error.strerror or error}") from error
         self._size += len(line)
         self.records = (*self.records, record)
-        self._forget_old_models()
+        self._forget_models(self.records[-_KEEP_MODELS - 1 : -_KEEP_MODELS])
 
     def model(self, digest: str) -> bytes:
         """The encoded model with this digest.
@@ -142,12 +143,11 @@ class Journal:
     def _model_path(self, digest: str) -> Path:
         return self._folder / _MODELS / f"{digest}.safetensors"
 
-    def _forget_old_models(self) -> None:
-        if len(self.records) > _KEEP_MODELS:
-            kept = {record.next_model for record in self.records[-_KEEP_MODELS:]}
-            old = self.records[-_KEEP_MODELS - 1].next_model
-            if old not in kept:
-                self._model_path(old).unlink(missing_ok=True)
+    def _forget_models(self, old: tuple[RoundRecord, ...]) -> None:
+        kept = {record.next_model for record in self.records[-_KEEP_MODELS:]}
+        for record in old:
+            if record.next_model not in kept:
+                self._model_path(record.next_model).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of the lock, also in the name of worker processes that inherited it by fork. Idempotent."""

@@ -221,7 +221,7 @@ def test_the_real_files_can_be_rebuilt_from_openml_rows(openml):
     ("trouble", "reason"),
     [
         ({"returncode": 100, "stderr": "W: harmless\nE: Unable to locate\n  package"}, "E: Unable to locate"),
-        ({"returncode": 100, "stderr": ""}, "`apt-get update`"),
+        ({"returncode": 100, "stderr": ""}, "exit code 100"),
         ({"raises": subprocess.TimeoutExpired("apt-get", 1)}, "took more than"),
         ({"raises": PermissionError(13, "Permission denied")}, "Permission denied"),
         ({"deb": None}, "left no package"),
@@ -303,6 +303,18 @@ def test_the_real_files():
 
 @pytest.mark.slow
 def test_apt_get_fetches_the_real_files(tmp_path):
+    try:
+        fashion_mnist.fetch(data.source(NAME), tmp_path / NAME, lambda _line: None)
+    except DataUnavailable as error:
+        pytest.skip(str(error))
+    assert states(tmp_path) == ["ok"] * 4
+
+
+@pytest.mark.slow
+def test_apt_get_fetches_with_lists_of_its_own_where_the_systems_are_empty(tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "apt.conf").write_text(f'Dir::State::Lists "{tmp_path / "empty"}";')
+    monkeypatch.setenv("APT_CONFIG", str(tmp_path / "apt.conf"))
     try:
         fashion_mnist.fetch(data.source(NAME), tmp_path / NAME, lambda _line: None)
     except DataUnavailable as error:
