@@ -6,11 +6,29 @@ GramView or Total) and returns an Aggregate; `ringfort.testing.check_rule` runs 
 
 from typing import Any
 
+from ringfort.aggregate.centered_clipping import CenteredClipping
+from ringfort.aggregate.geometric_median import GeometricMedian
 from ringfort.aggregate.krum import Krum, MultiKrum
+from ringfort.aggregate.meamed import Meamed
 from ringfort.aggregate.mean import Mean
 from ringfort.aggregate.median import Median
+from ringfort.aggregate.spectral_filter import CAF
 from ringfort.aggregate.trimmed_mean import TrimmedMean
 
-__all__ = ["RULES", "Krum", "Mean", "Median", "MultiKrum", "TrimmedMean"]
+__all__ = [
+    "CAF",
+    "RULES",
+    "CenteredClipping",
+    "GeometricMedian",
+    "Krum",
+    "Meamed",
+    "Mean",
+    "Median",
+    "MultiKrum",
+    "TrimmedMean",
+]
 
-RULES: dict[str, type[Any]] = {rule.name: rule for rule in (Mean, Median, TrimmedMean, Krum, MultiKrum)}
+RULES: dict[str, type[Any]] = {
+    rule.name: rule
+    for rule in (Mean, Median, TrimmedMean, Meamed, Krum, MultiKrum, GeometricMedian, CenteredClipping, CAF)
+}

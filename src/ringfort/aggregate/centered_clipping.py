@@ -28,8 +28,8 @@ class CenteredClipping:
     Guarantees:
         |delta| <= steps * radius, whatever anybody sends; one update moves each step by at most radius / n.
 
-    Does not protect against: small pushes of many attackers that add up over rounds, as there is no history here; attackers
-        who know the centre and hide inside the radius. A radius below honest norms slows training.
+    Does not protect against: small pushes of many attackers that add up over rounds, as there is no history here;
+        attackers who know the centre and hide inside the radius. A radius below honest norms slows training.
 
     Cost: one Gram matrix, O(n^2) per step, one weighted sum.
 
@@ -39,7 +39,7 @@ class CenteredClipping:
     radius: float
     steps: int = 3
     name: ClassVar[str] = "centered-clipping"
-    exempt: ClassVar[frozenset[str]] = frozenset({"hull", "shift", "scale"})
+    exempt: ClassVar[frozenset[str]] = frozenset({"shift", "scale", "constant", "breakdown"})
 
     def __post_init__(self) -> None:
         positive(radius=self.radius)

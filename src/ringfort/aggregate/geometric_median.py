@@ -15,6 +15,7 @@ __all__ = ["GeometricMedian"]
 
 _MAX_STEPS = 1_000
 _TOLERANCE = 1e-9
+_FAR = 1e5
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class GeometricMedian:
     """The point with the smallest sum of distances to all updates, by smoothed Weiszfeld steps.
 
     Args:
-        smoothing: distances below this fraction of the median distance count as that, in (0, 1]; keeps the steps finite
+        smoothing: distances below this fraction of the majority's spread count as that, > 0; keeps the steps finite
             when the median is one of the updates.
 
     Call:
@@ -30,6 +31,7 @@ class GeometricMedian:
 
     Guarantees:
         With a minority of hostile updates, however far away, delta stays within a multiple of the honest spread.
+        An update that is 100,000 times further from the middle of the others than the closest one is gets no weight.
         Each step is O(n^2) on the distance matrix; at most 1,000 steps, or until no weight moves by more than 1e-9.
 
     Does not protect against: a constant fraction of colluders near the honest ones; its error does not vanish with f.
@@ -52,8 +54,17 @@ class GeometricMedian:
 
     def __call__(self, view: GramView) -> Aggregate:
         """The geometric median of the cohort in view."""
-        weights = _weiszfeld(squared_distances(view), self.smoothing)
-        return Aggregate(view.combine(weights), view.clients, weights, self.name)
+        squares = squared_distances(view)
+        middle = np.sort(squares, axis=1)[:, len(squares) // 2]  # squared distance to the middle one of all updates
+        kept = np.flatnonzero(middle <= _FAR**2 * middle.min())
+        weights = np.zeros(len(squares))
+        weights[kept] = _weiszfeld(squares[np.ix_(kept, kept)], self.smoothing)
+        notes = {
+            client: f"{self.name}: more than {_FAR:g} times further out than the majority"
+            for client, weight in zip(view.clients, weights, strict=True)
+            if weight == 0
+        }
+        return Aggregate(view.combine(weights), view.clients, weights, self.name, notes)
 
 
 def _weiszfeld(squares: F64, smoothing: float) -> F64:
@@ -63,9 +74,11 @@ def _weiszfeld(squares: F64, smoothing: float) -> F64:
     """
     n = len(squares)
     weights = np.full(n, 1 / n)
-    floor = smoothing * float(np.sqrt(np.median(squares)))
-    if floor == 0:
-        floor = smoothing * float(np.sqrt(squares.max())) or 1.0
+    middle = np.sort(squares, axis=1)[:, n // 2]
+    floor = smoothing * float(np.sqrt(middle.min()))
+    if floor == 0:  # a majority is one and the same point, which is then the median
+        there = middle == 0
+        return np.where(there, 1 / np.count_nonzero(there), 0.0)
     for _ in range(_MAX_STEPS):
         to_all = squares @ weights
         distances = np.sqrt(np.maximum(to_all - weights @ to_all / 2, 0))

@@ -103,12 +103,12 @@ def drill(
     from ringfort import data, report
     from ringfort.app import build
     from ringfort.app import recipe as recipes
-    from ringfort.app.results import new_folder, write_provenance
+    from ringfort.app.results import drill_folder, new_folder, write_provenance
     from ringfort.audit.results import Outcome, Point, Trial
     from ringfort.core.errors import UnknownName
 
     read = recipes.read(recipe, overrides or ())
-    folder = new_folder(out or Path("runs") / f"{recipe.stem}-drill")
+    folder = new_folder(drill_folder(out or Path("runs") / f"{recipe.stem}-drill"))
     split = data.load(read.data.name)
     plan = build.drill(read, split)
     for wall in must_hold or ():

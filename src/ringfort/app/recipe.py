@@ -246,9 +246,13 @@ def parse(value: dict[str, Any]) -> Recipe:
     """
     try:
         # Strict validation in JSON mode: a whole number is a fine float there, a string never a number.
-        return Recipe.model_validate_json(json.dumps(value, default=str))
+        return Recipe.model_validate_json(json.dumps(value, default=_not_json))
     except ValidationError as error:
         raise _first_problem(error) from error
+
+
+def _not_json(value: object) -> object:
+    raise InvalidValue(f"a recipe holds no {type(value).__name__}: write it as a string or a number")
 
 
 def to_toml(value: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from ringfort.audit.results import Manifest
 from ringfort.core.errors import OutputUnwritable
 from ringfort.core.files import canonical_json, write_atomic
 
-__all__ = ["new_folder", "run_folder", "write_provenance"]
+__all__ = ["drill_folder", "new_folder", "run_folder", "write_provenance"]
 
 
 def new_folder(folder: Path) -> Path:
@@ -38,13 +38,28 @@ def run_folder(folder: Path, *, resume: bool) -> Path:
     Raises:
         OutputUnwritable (RF107): a run is there and `resume` was not asked for, or the other way round.
     """
-    records = folder / "rounds.jsonl"
-    there = records.exists() and records.stat().st_size > 0  # empty: a run that was refused before its first record
+    there = _holds_run(folder)
     if there and not resume:
         raise OutputUnwritable(f"{folder} holds a run already: go on with --resume, or use --out FOLDER")
     if resume and not there:
         raise OutputUnwritable(f"{folder} holds no run to resume: leave out --resume, or name its folder with --out")
     return folder
+
+
+def drill_folder(folder: Path) -> Path:
+    """The folder of a drill; an older drill's report is replaced, a training run never.
+
+    Raises:
+        OutputUnwritable (RF107): a training run is there.
+    """
+    if _holds_run(folder):
+        raise OutputUnwritable(f"{folder} holds a training run: use --out FOLDER")
+    return folder
+
+
+def _holds_run(folder: Path) -> bool:
+    records = folder / "rounds.jsonl"
+    return records.exists() and records.stat().st_size > 0  # empty: refused before its first record
 
 
 def write_provenance(folder: Path, recipe: Recipe, manifest: Manifest) -> None:

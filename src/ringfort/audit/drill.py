@@ -118,6 +118,11 @@ class Drill:
             raise InvalidValue("a drill needs at least one seed, each once")
         if not 0 <= self.hostile_fraction < 0.5:
             raise InvalidValue(f"hostile_fraction must lie in [0, 0.5), got {self.hostile_fraction}")
+        if 2 * self._n_hostile >= self.population:
+            raise InvalidValue(
+                f"hostile_fraction = {self.hostile_fraction} makes {self._n_hostile} of {self.population} clients "
+                "hostile: no wall bears half"
+            )
         for kind, listed in (("attack", self.attacks), ("wall", [w.rule for w in self.walls])):
             seen = [item.name for item in listed]
             if len(set(seen)) != len(seen):

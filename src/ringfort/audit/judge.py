@@ -120,6 +120,8 @@ def findings(cells: Iterable[Cell], attacks: Iterable[AttackCard], walls: Iterab
         cost = _price(table[NO_ATTACK, wall.name])
         if row and len(holds) == len(row):
             out.append(f"{wall.label} holds against {_and(holds)}{cost}.")
+        elif holds and not falls:
+            out.append(f"{wall.label} holds against {_and(holds)}{cost}; against the others it has no result.")
         elif falls:
             reasons = _and([f"{c.attack} ({c.why})" for c in falls])
             also = f" It holds against {_and(holds)}." if holds else ""

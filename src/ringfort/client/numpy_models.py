@@ -77,20 +77,22 @@ class NumpyModel:
         flat = params.copy()
         gradient, velocity = np.empty_like(flat), np.zeros_like(flat)
         layers, gradients = self._layers(flat), self._layers(gradient)
-        for rows in minibatches(len(data), plan, rng):
-            self._backward(layers, gradients, data.floats(rows).reshape(len(rows), -1), data.labels[rows])
-            if plan.weight_decay:
-                gradient += np.float32(plan.weight_decay) * flat
-            velocity *= np.float32(plan.momentum)
-            velocity += gradient
-            flat -= np.float32(plan.learning_rate) * velocity
-        flat -= params
+        with np.errstate(over="ignore", invalid="ignore"):  # a loss that diverges gives NaN, which the gate refuses
+            for rows in minibatches(len(data), plan, rng):
+                self._backward(layers, gradients, data.floats(rows).reshape(len(rows), -1), data.labels[rows])
+                if plan.weight_decay:
+                    gradient += np.float32(plan.weight_decay) * flat
+                velocity *= np.float32(plan.momentum)
+                velocity += gradient
+                flat -= np.float32(plan.learning_rate) * velocity
+            flat -= params
         return flat
 
     def logits(self, params: F32, inputs: NDArray[Any]) -> F32:
         """(N, classes) float32 scores."""
         x = np.asarray(inputs, dtype=np.float32).reshape(len(inputs), self.inputs)
-        return self._forward(self._layers(params), x)[-1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._forward(self._layers(params), x)[-1]
 
     @staticmethod
     def _forward(layers: list[tuple[F32, F32]], x: F32) -> list[F32]:

@@ -62,8 +62,8 @@ class Defence:
         """This defence for `n` admitted updates and `refused` clients that sent what honest software does not.
 
         Each of those is one of the f attackers that the rule was told to bear, so at most f - refused are left among
-        the n. Only if n has become too small for f does the rule run with that smaller number: otherwise a hostile client
-        could end rounds by sending garbage. Clients that are absent, fail or diverge lower n and never f.
+        the n. Only if n has become too small for f does the rule run with that smaller number: otherwise a hostile
+        client could end rounds by sending garbage. Clients that are absent, fail or diverge lower n and never f.
         """
         f = getattr(self.rule, "f", 0)
         if not f or not refused or self.rule.bears(n) >= f:

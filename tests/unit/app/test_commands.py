@@ -312,3 +312,8 @@ def test_exit_codes_asked_for_pass_through():
     with pytest.raises(typer.Exit) as refused_:
         refusing()
     assert refused_.value.exit_code == 2
+
+
+def test_a_drill_never_overwrites_a_training_run(ringfort, recipe):
+    assert ringfort("train", recipe, "--out", "here", "-q").exit_code == 0
+    refused(ringfort("drill", recipe, "--out", "here", "-q"), "RF107", 2)

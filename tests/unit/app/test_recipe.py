@@ -1,6 +1,7 @@
 """Recipes are read strictly: what is misspelled, missing or of another type is refused with the way out."""
 
 import copy
+import datetime
 import json
 import tomllib
 from pathlib import Path
@@ -451,3 +452,8 @@ def test_every_refusal_is_one_line_with_its_code(value):
     for path, wrong in WRONG:
         with pytest.raises(RingfortError, match=r"\ARF10[14] [^\n]+\Z"):
             recipes.parse(put(value, path, wrong))
+
+
+def test_a_date_is_refused_and_not_read_as_text():
+    with pytest.raises(InvalidValue, match="holds no date"):
+        recipes.parse({"title": datetime.date(2026, 1, 1)})

@@ -122,6 +122,11 @@ def test_hostile_fraction_must_leave_an_honest_majority(make, share):
         make(hostile_fraction=share)
 
 
+def test_a_fraction_that_rounds_up_to_half_the_clients_is_refused(make, scenario):
+    with pytest.raises(InvalidValue, match="makes 2 of 3 clients hostile"):
+        make(hostile_fraction=0.4, f=0, scenario=replace(scenario, split=data.IID(3)))
+
+
 def test_an_attack_that_does_not_fit_the_data_is_refused(make):
     with pytest.raises(Incompatible, match="needs images"):
         make(attacks=(PixelBackdoor(target=0, fraction=0.5),))
