@@ -21,7 +21,7 @@ from ringfort.rounds.record import RoundRecord
 __all__ = ["train"]
 
 _NOT_COVERED = (
-    "No attack was run. What the wall is worth against one is a drill's question: `ringfort drill`.",
+    "No attack was run. What the wall is worth against one is a drill's question (ringfort drill).",
     "The server reads every update in the clear. Nothing here protects clients' data from a curious server (membership "
     "inference, property inference, reconstruction): no differential privacy, no secure aggregation is in this run.",
     "Names are not authenticated on the in-process engine.",

@@ -184,8 +184,8 @@ def train_verdict(result: TrainResult) -> str:
     refused = sum(c.refusals > 0 for c in result.clients)
     return (
         f"After {result.rounds} rounds with {len(result.clients)} clients behind {result.wall.label} the model reaches "
-        f"{percent(result.accuracy)} accuracy; {_clients(out)} left out of a round at least once, and "
-        f"{_clients(refused)} refused at least once."
+        f"{percent(result.accuracy)} accuracy; {_clients(out)} left out of a round, and "
+        f"{_clients(refused)} refused."
     )
 
 
