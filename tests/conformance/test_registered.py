@@ -5,7 +5,22 @@ from dataclasses import MISSING, fields
 import numpy as np
 import pytest
 
-from ringfort.aggregate import CAF, RULES, CenteredClipping, Krum, Meamed, Mean, Median, MultiKrum, TrimmedMean
+from ringfort.aggregate import (
+    ARC,
+    CAF,
+    NNM,
+    RULES,
+    CenteredClipping,
+    Clip,
+    ClipToQuantile,
+    Krum,
+    Meamed,
+    Mean,
+    Median,
+    MultiKrum,
+    TrimmedMean,
+    chain,
+)
 from ringfort.attacks import (
     ALIE,
     ATTACKS,
@@ -74,6 +89,16 @@ def test_a_registered_rule_conforms(rule):
 @pytest.mark.parametrize(("n", "d", "seed"), [(7, 1, 1), (8, 5_000, 2), (25, 33, 3)])
 def test_a_registered_rule_conforms_at_other_sizes(rule, n, d, seed):
     check_rule(rule, n=n, d=d, seed=seed)
+
+
+@pytest.mark.parametrize("mixing", [Clip(radius=1.0), ClipToQuantile(quantile=0.5), ARC(f=2), NNM(f=2)], ids=repr)
+@pytest.mark.parametrize("rule", [Median(), TrimmedMean(f=2), MultiKrum(f=2), CAF(f=2)], ids=repr)
+def test_a_registered_mixing_before_a_rule_makes_a_rule_that_conforms(mixing, rule):
+    check_rule(chain(mixing, rule), d=61)
+
+
+def test_a_long_chain_conforms():
+    check_rule(chain(ARC(f=2), NNM(f=2), TrimmedMean(f=2)))
 
 
 @pytest.mark.parametrize("attack", ATTACKS_TO_CHECK, ids=repr)

@@ -12,8 +12,8 @@ from importlib import metadata
 from typing import Any
 
 from ringfort import data
-from ringfort.aggregate import RULES
-from ringfort.app.recipe import DirichletSplit, IIDSplit, LabelSplit, OwnerSplit, Recipe
+from ringfort.aggregate import MIXINGS, RULES, Chain
+from ringfort.app.recipe import ChainSpec, DirichletSplit, IIDSplit, LabelSplit, OwnerSplit, Recipe
 from ringfort.attacks import ATTACKS
 from ringfort.audit.drill import Drill
 from ringfort.audit.results import Manifest, Thresholds
@@ -63,12 +63,18 @@ def _model(recipe: Recipe, shape: tuple[int, ...], classes: int) -> Callable[[],
     return lambda: models.logistic(shape, classes)
 
 
-def _rule(spec: Any, f: int) -> Any:
-    kind = RULES[spec.name]
+def _part(registry: dict[str, type[Any]], spec: Any, f: int) -> Any:
+    kind = registry[spec.name]
     given = spec.model_dump(exclude={"name"})
     if any(field.name == "f" for field in fields(kind)):
         given["f"] = f
     return kind(**given)
+
+
+def _rule(spec: Any, f: int) -> Any:
+    if isinstance(spec, ChainSpec):
+        return Chain(tuple(_part(MIXINGS, stage, f) for stage in spec.stages), _part(RULES, spec.rule, f))
+    return _part(RULES, spec, f)
 
 
 def defence(recipe: Recipe) -> Defence:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from functools import reduce
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_h
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
-from ringfort.aggregate import RULES
+from ringfort.aggregate import MIXINGS, RULES
 from ringfort.attacks import ATTACKS
 from ringfort.core.docs import title
 from ringfort.core.errors import ConfigError, DataUnavailable, InvalidValue, UnknownName
@@ -40,9 +40,9 @@ def _name_only(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
-def _union(registry: dict[str, type[Any]], given: frozenset[str] = frozenset()) -> Any:
+def _models(registry: dict[str, type[Any]], given: frozenset[str] = frozenset()) -> list[type[_Named]]:
     """A pydantic model per registered dataclass, told apart by name, without fields `given` elsewhere."""
-    models = []
+    models: list[type[_Named]] = []
     for name, kind in registry.items():
         hints = get_type_hints(kind)
         parameters: dict[str, Any] = {
@@ -52,16 +52,44 @@ def _union(registry: dict[str, type[Any]], given: frozenset[str] = frozenset()) 
         }
         parameters["name"] = (Literal[name], ...)
         models.append(create_model(kind.__name__, __base__=_Named, __doc__=title(kind), **parameters))
-    union = reduce(or_, models)
-    return Annotated[union, Field(discriminator="name"), BeforeValidator(_name_only)]
+    return models
+
+
+def _one_of(models: list[type[_Named]], short: Callable[[object], object] = _name_only) -> Any:
+    return Annotated[reduce(or_, models), Field(discriminator="name"), BeforeValidator(short)]
+
+
+def _in_a_row(value: object) -> object:
+    """`"arc | nnm | median"` and `["arc", "nnm", "median"]` are short for a chain of two mixings and a rule."""
+    if isinstance(value, str) and "|" in value:
+        value = [part.strip() for part in value.split("|")]
+    if isinstance(value, list) and value:
+        return {"name": "chain", "stages": value[:-1], "rule": value[-1]}
+    return _name_only(value)
 
 
 if TYPE_CHECKING:
+    MixingSpec: TypeAlias = _Named
+    SingleRuleSpec: TypeAlias = _Named
     RuleSpec: TypeAlias = _Named
     AttackSpec: TypeAlias = _Named
 else:
-    RuleSpec = _union(RULES, given=frozenset({"f"}))
-    AttackSpec = _union(ATTACKS)
+    _rules = _models(RULES, given=frozenset({"f"}))
+    MixingSpec = _one_of(_models(MIXINGS, given=frozenset({"f"})))
+    SingleRuleSpec = _one_of(_rules)
+    AttackSpec = _one_of(_models(ATTACKS))
+
+
+class ChainSpec(_Named):
+    """Mixings from left to right, then a rule."""
+
+    name: Literal["chain"]
+    stages: list[MixingSpec] = Field(min_length=1)
+    rule: SingleRuleSpec
+
+
+if not TYPE_CHECKING:
+    RuleSpec = _one_of([*_rules, ChainSpec], _in_a_row)
 
 
 class IIDSplit(_Strict):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from ringfort.aggregate.chain import Chain
 from ringfort.attacks.threat import Attack
 from ringfort.audit.judge import findings, judge
 from ringfort.audit.results import (
@@ -58,13 +59,17 @@ def point(record: RoundRecord) -> Point:
 
 def wall_card(defence: Defence, n: int) -> WallCard:
     """How a report introduces a wall in cohorts of n; the words are its docstring's."""
-    kind = type(defence.rule)
+    parts = defence.rule.parts if isinstance(defence.rule, Chain) else (defence.rule,)
+
+    def said(name: str) -> str:
+        return " ".join(section(type(part), name) for part in parts)
+
     return WallCard(
         name=defence.rule.name,
         label=defence.label,
         bears=defence.rule.bears(n),
-        source=section(kind, "Source"),
-        does_not_protect=section(kind, "Does not protect against"),
+        source=said("Source"),
+        does_not_protect=said("Does not protect against"),
     )
 
 

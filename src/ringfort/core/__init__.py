@@ -1,4 +1,4 @@
-"""Floor 0: values, views, ports, errors, randomness and the wire. Needs numpy and a CBOR codec, nothing else."""
+"""Floor 0: values, views, ports, errors, randomness and the wire. Needs numpy, threadpoolctl and a CBOR codec."""
 
 from ringfort.core.dataset import Dataset
 from ringfort.core.errors import RingfortError, explain

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,10 @@ class Rule(Protocol[View]):
     A rule is a frozen dataclass whose only state is its own parameters; `ringfort.testing.check_rule` checks the rest.
     """
 
-    name: ClassVar[str]
+    @property
+    def name(self) -> str:
+        """What recipes and reports call it; in most rules a class variable."""
+        ...
 
     def bears(self, n: int) -> int:
         """How many hostile clients among `n` it can stand. 0: none; the rule is then no wall."""

@@ -22,6 +22,7 @@ from typing import NoReturn
 
 from threadpoolctl import threadpool_limits
 
+from ringfort.core import parallel
 from ringfort.core.checks import whole
 from ringfort.core.errors import Incompatible, TransportError
 
@@ -210,6 +211,7 @@ def _serve(handle: Callable[[bytes, Emit], bytes], tasks: int, back: int) -> NoR
     status = 0
     try:
         threadpool_limits(limits=1)  # one process a core: more threads would only wait for each other
+        parallel.limit(1)
         while True:
             _, task = _read(tasks)
             try:

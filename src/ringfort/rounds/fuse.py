@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from ringfort.aggregate.chain import Chain
 from ringfort.core.checks import whole
 from ringfort.core.errors import ToleranceExceeded
 from ringfort.core.ports import Rule
@@ -54,9 +55,8 @@ class Defence:
     @property
     def label(self) -> str:
         """The rule with the parameters it was given, as `Median` or `TrimmedMean(f=4)`."""
-        given = {f.name: getattr(self.rule, f.name) for f in fields(self.rule)}  # type: ignore[arg-type]
-        shown = ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
-        return type(self.rule).__name__ + (f"({shown})" if shown else "")
+        parts = self.rule.parts if isinstance(self.rule, Chain) else (self.rule,)
+        return " | ".join(_shown(part) for part in parts)
 
     def facing(self, n: int, refused: int) -> Defence:
         """This defence for `n` admitted updates and `refused` clients that sent what honest software does not.
@@ -68,7 +68,16 @@ class Defence:
         f = getattr(self.rule, "f", 0)
         if not f or not refused or self.rule.bears(n) >= f:
             return self
-        return replace(self, rule=replace(self.rule, f=max(0, f - refused)))  # type: ignore[type-var]
+        left = max(0, f - refused)
+        if isinstance(self.rule, Chain):
+            return replace(self, rule=self.rule.bearing(left))
+        return replace(self, rule=replace(self.rule, f=left))  # type: ignore[type-var]
+
+
+def _shown(part: Any) -> str:
+    given = {f.name: getattr(part, f.name) for f in fields(part)}
+    shown = ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
+    return type(part).__name__ + (f"({shown})" if shown else "")
 
 
 def fuse(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ringfort.aggregate import RULES
+from ringfort.app import build
 from ringfort.app import recipe as recipes
 from ringfort.attacks import ATTACKS
 from ringfort.core.errors import DataUnavailable, InvalidValue, RingfortError, UnknownName
@@ -123,7 +124,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one(value, path, name
 
 
 def test_an_unknown_name_like_no_other_lists_the_known_ones(value):
-    with pytest.raises(UnknownName, match="known: " + ", ".join(sorted(RULES))):
+    with pytest.raises(UnknownName, match="known: " + ", ".join(sorted([*RULES, "chain"]))):
         recipes.parse(put(value, "defence.rule", "qqqqqq"))
 
 
@@ -457,3 +458,32 @@ def test_every_refusal_is_one_line_with_its_code(value):
 def test_a_date_is_refused_and_not_read_as_text():
     with pytest.raises(InvalidValue, match="holds no date"):
         recipes.parse({"title": datetime.date(2026, 1, 1)})
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "arc | nnm | trimmed-mean",
+        ["arc", "nnm", "trimmed-mean"],
+        {"name": "chain", "stages": ["arc", {"name": "nnm"}], "rule": "trimmed-mean"},
+    ],
+)
+def test_a_chain_is_written_as_it_runs_and_every_part_gets_f(value, written):
+    read = recipes.parse(put(value, "defence.rule", written))
+    assert build.defence(read).label == "ARC(f=4) | NNM(f=4) | TrimmedMean(f=4)"
+    assert recipes.parse(read.resolved()).digest() == read.digest()
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("arc | nmn | median", "did you mean 'nnm'"),
+        ("arc | nnm", "unknown name"),
+        ([{"name": "clip", "radius": 1.0, "radios": 2}, "median"], "did you mean 'radius'"),
+        (["median"], "at least 1 item"),
+        ("clip | median", "missing"),
+    ],
+)
+def test_a_wrong_chain_says_which_part_is_wrong(value, written, message):
+    with pytest.raises(RingfortError, match=message):
+        recipes.parse(put(value, "defence.rule", written))

@@ -1,0 +1,202 @@
+"""Mixings: small matrices applied to a cohort before a rule looks at it. Nothing of size d is touched.
+
+A mixing turns a view of n updates into a view of as many rows, each a weighted sum of updates: clipping shortens each
+row, nearest-neighbour mixing replaces each by the mean of its nearest. Mixed Rows are still Rows, so coordinate-wise
+rules follow as well as Gram rules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from ringfort.core.checks import fraction, positive, whole
+from ringfort.core.errors import ToleranceExceeded
+from ringfort.core.values import F64
+from ringfort.core.views import GramView, squared_distances
+
+__all__ = ["ARC", "MIXINGS", "NNM", "Clip", "ClipToQuantile", "Mixing"]
+
+
+class Mixing(Protocol):
+    """A stage before the rule. A frozen dataclass, as a rule is."""
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+        ...
+
+    def bears(self, n: int) -> int:
+        """How many hostile rows among n it can be given; n if it does not care."""
+        ...
+
+    def matrix(self, view: GramView, /) -> F64:
+        """(n, n) weights >= 0: row i of the mixed view is sum_j matrix[i, j] x_j, and keeps client i's name."""
+        ...
+
+
+def _norms(view: GramView) -> F64:
+    norms: F64 = np.sqrt(np.maximum(np.diagonal(view.gram()), 0))
+    return norms
+
+
+def _shortening(norms: F64, radius: float) -> F64:
+    return np.diag(np.minimum(1, np.divide(radius, norms, out=np.ones_like(norms), where=norms > radius)))
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Shorten every update to a fixed norm.
+
+    Args:
+        radius: the largest norm that is left alone, > 0. No default: it is the protection.
+
+    Guarantees:
+        No row is longer than `radius`; directions stay; shorter rows are not changed.
+
+    Does not protect against: many small pushes in one direction. A radius below honest norms slows training.
+
+    Cost: n scalars from the Gram matrix.
+
+    Source: Sun et al. 2019, arXiv:1911.07963.
+    """
+
+    radius: float
+    name: ClassVar[str] = "clip"
+    exempt: ClassVar[frozenset[str]] = frozenset({"shift", "scale", "constant", "breakdown"})
+
+    def __post_init__(self) -> None:
+        positive(radius=self.radius)
+
+    def bears(self, n: int) -> int:
+        """Any number: it bounds each row by itself."""
+        return n
+
+    def matrix(self, view: GramView) -> F64:
+        """Shortens long rows."""
+        return _shortening(_norms(view), self.radius)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipToQuantile:
+    """Shorten every update to a quantile of the cohort's norms.
+
+    Args:
+        quantile: in [0, 1]; 0.5 clips to the median norm (the lower of two middles). No default.
+
+    Guarantees:
+        With fewer than a share of 1 - quantile hostile rows, no row is left longer than the longest honest one.
+
+    Does not protect against: attackers of normal norm. Hostile rows that are short lower the radius for all.
+
+    Cost: n scalars from the Gram matrix.
+
+    Source: Guerraoui et al. 2021, NDSS (clipping to the median norm).
+    """
+
+    quantile: float
+    name: ClassVar[str] = "clip-to-quantile"
+    exempt: ClassVar[frozenset[str]] = frozenset({"shift", "hull"})
+
+    def __post_init__(self) -> None:
+        fraction(quantile=self.quantile)
+
+    def bears(self, n: int) -> int:
+        """As many rows as lie above the quantile."""
+        return n - 1 - int(self.quantile * (n - 1)) if n else 0
+
+    def matrix(self, view: GramView) -> F64:
+        """Shortens rows above the quantile to it."""
+        norms = _norms(view)
+        return _shortening(norms, float(np.sort(norms)[int(self.quantile * (len(norms) - 1))]))
+
+
+@dataclass(frozen=True, slots=True)
+class ARC:
+    """Adaptive robust clipping: shorten the longest 2 (f/n) (n - f) updates to the next longest norm.
+
+    Args:
+        f: attackers to bear, n > 2f. No default: the caller states the threat.
+
+    Guarantees:
+        No row is left longer than the longest honest one, if at most f are hostile.
+
+    Raises:
+        ToleranceExceeded (RF301): n <= 2f.
+
+    Does not protect against: attackers of normal norm.
+
+    Cost: n scalars from the Gram matrix.
+
+    Source: Allouah et al. 2025, Adaptive Gradient Clipping for Robust Federated Learning, ICLR, Algorithm 2.
+    """
+
+    f: int
+    name: ClassVar[str] = "arc"
+    exempt: ClassVar[frozenset[str]] = frozenset({"shift", "hull"})
+
+    def __post_init__(self) -> None:
+        whole(0, f=self.f)
+
+    def bears(self, n: int) -> int:
+        """f, if n > 2f; else it refuses to run."""
+        return self.f if n > 2 * self.f else 0
+
+    def matrix(self, view: GramView) -> F64:
+        """Shortens the longest rows."""
+        n = len(view.clients)
+        if n <= 2 * self.f:
+            raise ToleranceExceeded.of(self.name, self.f, n, 2 * self.f + 1)
+        clipped = 2 * self.f * (n - self.f) // n
+        norms = _norms(view)
+        return _shortening(norms, float(np.sort(norms)[n - 1 - clipped]))
+
+
+@dataclass(frozen=True, slots=True)
+class NNM:
+    """Nearest-neighbour mixing: replace every update by the mean of the n - f updates nearest to it, itself included.
+
+    Args:
+        f: attackers to bear, n > 2f. No default: the caller states the threat.
+
+    Guarantees:
+        Brings any (f, kappa)-robust rule to the optimal order in f/n: kappa' <= 8 f/(n - f) (kappa + 1), as its paper
+        shows.
+        Ties go to the first clients in the view's order.
+
+    Raises:
+        ToleranceExceeded (RF301): n <= 2f.
+
+    Does not protect against: attackers inside the honest spread: they are averaged into everybody.
+
+    Cost: the distance matrix; a coordinate-wise rule after it pays one more (n, n) product per block.
+
+    Source: Allouah et al. 2023, arXiv:2302.01772, Algorithm 2.
+    """
+
+    f: int
+    name: ClassVar[str] = "nnm"
+
+    def __post_init__(self) -> None:
+        whole(0, f=self.f)
+
+    def bears(self, n: int) -> int:
+        """f, if n > 2f; else it refuses to run."""
+        return self.f if n > 2 * self.f else 0
+
+    def matrix(self, view: GramView) -> F64:
+        """Replaces every row by its neighbourhood's mean."""
+        n = len(view.clients)
+        if n <= 2 * self.f:
+            raise ToleranceExceeded.of(self.name, self.f, n, 2 * self.f + 1)
+        squares = squared_distances(view)
+        np.fill_diagonal(squares, -1)  # an update is its own nearest
+        nearest = np.argsort(squares, axis=1, kind="stable")[:, : n - self.f]
+        matrix = np.zeros((n, n))
+        np.put_along_axis(matrix, nearest, 1 / (n - self.f), axis=1)
+        return matrix
+
+
+MIXINGS: dict[str, type[Any]] = {mixing.name: mixing for mixing in (Clip, ClipToQuantile, ARC, NNM)}
