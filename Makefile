@@ -44,9 +44,10 @@ test-all: lint  ## all of that, and the slow scenarios on full-size data and in 
 	$(RINGFORT) data fetch fashion-mnist
 	$(VENV)/bin/pytest -n $(FREE) -m 'slow or not slow' -rs
 
-bench: setup  ## rounds per minute beside a bare PyTorch loop doing the same work
+bench: setup-dev  ## rounds beside a bare PyTorch loop; rules beside NumPy, one BLAS Gram matrix, and peers if installed
 	$(RINGFORT) data fetch fashion-mnist
 	$(VENV)/bin/python -m benchmarks.rounds --out runs/bench-rounds.json
+	$(VENV)/bin/python -m benchmarks.aggregate --out runs/bench-aggregate.json
 
 clean:  ## forget the environment and every result
 	rm -rf $(VENV) runs build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,4 +1,4 @@
-"""Robust aggregation beside numpy, a blocked BLAS Gram matrix, ByzFL and Flower: time ratios and extra memory in one run.
+"""Robust aggregation beside numpy, one blocked BLAS Gram matrix, ByzFL and Flower: time ratios and extra memory.
 
 The contenders of a job take turns on the same matrix and each keeps its best time, so that a ratio holds when the
 machine's speed drifts. Jobs run on one thread and then on all cores. A peer that is not installed is named as such.
@@ -16,6 +16,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -45,9 +46,7 @@ def byzfl() -> Any:
     """ByzFL's package, with stand-ins for what it imports and aggregation does not use; None if not installed."""
     while True:
         try:
-            import byzfl
-
-            return byzfl
+            return import_module("byzfl")
         except ModuleNotFoundError as error:
             if error.name in (None, "byzfl", "torch"):
                 return None
@@ -57,10 +56,9 @@ def byzfl() -> Any:
 def flower() -> Any:
     """Flower's module of aggregation functions; None if not installed."""
     try:
-        from flwr.server.strategy import aggregate
+        return import_module("flwr.server.strategy.aggregate")
     except ImportError:
         return None
-    return aggregate
 
 
 def blocked_gram(matrix: F32) -> F32:
@@ -82,7 +80,7 @@ def without_numba(rows: Rows, k: int) -> F32:
 
 
 def jobs(matrix: F32) -> dict[str, dict[str, Call | None]]:
-    """For each rule its contenders, ours first; None is not installed. Ours begin with a new view: nothing is cached."""
+    """For each rule its contenders, ours first; None is not installed. Ours get a new view each time, with no cache."""
     n = len(matrix)
     f, middle = n // 5, (n - 1) // 2
     theirs, other = byzfl(), flower()
@@ -151,12 +149,12 @@ def best_times(calls: dict[str, Call | None], turns: int) -> dict[str, float | N
 
 
 def extra_share(call: Call, matrix: F32) -> float:
-    """Peak memory of a call beside its result, as a share of the input."""
+    """Peak memory of a call beside the step it returns, as a share of the input."""
     tracemalloc.start()
-    out = np.asarray(call())
+    call()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    return max(0, peak - out.nbytes) / matrix.nbytes
+    return float(max(0, peak - matrix[0].nbytes) / matrix.nbytes)
 
 
 def compare(n: int, d: int, turns: int) -> list[dict[str, Any]]:

@@ -63,7 +63,7 @@ def _pass(view: Rows, k: int, step: int, every: int) -> tuple[F32, F64]:
     """The trimmed mean of every step-th column, and the mean share of each row in every `every`-th of these."""
     n, d, stride = view.n, -(-view.d // step), max(1, every)
     network = _network() if n * view.d >= _COMPILED_FROM else None
-    width = max(64, _VALUES // n // 64 * 64) if network else _WIDTH
+    width = max(64, _VALUES // n // 64 * 64) if network else min(_WIDTH, max(64, _VALUES // 2 // n))
     trim = network.trim if network else _numpy_trim
     out = np.empty(d, dtype=np.float32)
 
@@ -94,7 +94,8 @@ def _numpy_trim(block: F32, k: int, out: F32, share: F64, every: int) -> None:
     """
     n = len(block)
     columns = np.array(block.T, order="C")  # a copy even where block.T is contiguous: n = 1, d = 1, column-major
-    ordered = np.sort(columns, axis=1)
+    ordered = columns.copy() if every else columns
+    ordered.sort(axis=1)
     middle = ordered[:, k : n - k]
     out[:] = middle.mean(axis=1, dtype=np.float64)
     if not every:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ringfort.aggregate._columns import trimmed_columns, trimmed_influence
+from ringfort.aggregate._columns import trimmed
 from ringfort.core.values import Aggregate
 from ringfort.core.views import Rows
 
@@ -44,4 +44,5 @@ class Median:
     def __call__(self, view: Rows) -> Aggregate:
         """The median of the cohort in view."""
         k = (view.n - 1) // 2
-        return Aggregate(trimmed_columns(view, k), view.clients, trimmed_influence(view, k), self.name)
+        delta, weights = trimmed(view, k)
+        return Aggregate(delta, view.clients, weights, self.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ringfort.aggregate._columns import trimmed_columns, trimmed_influence
+from ringfort.aggregate._columns import trimmed
 from ringfort.core.checks import whole
 from ringfort.core.errors import ToleranceExceeded
 from ringfort.core.values import Aggregate
@@ -56,4 +56,5 @@ class TrimmedMean:
         """The trimmed mean of the cohort in view."""
         if view.n <= 2 * self.f:
             raise ToleranceExceeded.of(self.name, self.f, view.n, 2 * self.f + 1)
-        return Aggregate(trimmed_columns(view, self.f), view.clients, trimmed_influence(view, self.f), self.name)
+        delta, weights = trimmed(view, self.f)
+        return Aggregate(delta, view.clients, weights, self.name)

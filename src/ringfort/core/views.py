@@ -295,6 +295,12 @@ def _cached_width(n: int) -> int:
 _CHUNK = 512
 """Products that float32 adds up on its own: rounding then stays near 1e-8 on random numbers, 4e-6 at worst."""
 
+
+def _chunks_at_once(n: int) -> int:
+    """Chunks per BLAS call: 2 MB of rows, if their products are not more than that."""
+    return max(4, min(1024 // max(n, 1), 16))
+
+
 _FEW, _LITTLE = 32, 1 << 20
 """Below as many rows or values everything is multiplied in float64: it costs no more, or no time at all."""
 
@@ -365,23 +371,22 @@ class _Points:
     def _centred(self) -> tuple[F64, float]:
         """(n + 1, n + 1) products about the centre, and the share of |x|^2 + |y|^2 from which a distance is good."""
         n, d = self._matrix.shape
-        width = -(-max(d // 16, 8 * _CHUNK, 4 * n) // _CHUNK) * _CHUNK
+        block = _CHUNK * _chunks_at_once(n)
+        width = -(-max(d // 16, 4 * n) // block) * block
         if n >= _FEW and n * d >= _LITTLE:
             parts = over_columns(self._quick, d, width)
-            products = np.sum([part[0] for part in parts], axis=0)
-            squares = np.sum([part[1] for part in parts], axis=0)
+            products, squares = (sum(some, np.zeros(1)) for some in zip(*parts, strict=True))
             gap = np.abs(np.diagonal(products) - squares)
             error = float(np.max(gap / np.maximum(squares, np.finfo(float).tiny)))
             if error <= _FAITHFUL:
                 np.fill_diagonal(products, squares)
                 return products, 0.1 + 1e6 * error
-        parts64 = over_columns(self._exact, d, width)
-        return np.sum([np.zeros((n + 1, n + 1)), *parts64], axis=0), _EXACT
+        return sum(over_columns(self._exact, d, width), np.zeros((n + 1, n + 1))), _EXACT
 
     def _quick(self, start: int, stop: int) -> tuple[F64, F64]:
         """Products in float32 and squares, or both in float64 where float32's range does not hold them."""
         n = len(self._matrix)
-        size, count = -(-(n + 1) // 8) * 8, 2 * max(_cached_width(n) // _CHUNK, 1)  # BLAS is 12 % faster on eights
+        size, count = -(-(n + 1) // 8) * 8, _chunks_at_once(n)  # BLAS is 12 % faster on eights
         points = np.zeros((size, count * _CHUNK), dtype=np.float32)
         chunks = points.reshape(size, count, _CHUNK).transpose(1, 0, 2)
         space = np.empty((count, size, size), dtype=np.float32)
@@ -389,19 +394,21 @@ class _Points:
         for left in range(start, stop, count * _CHUNK):
             block = self._matrix[:, left : min(left + count * _CHUNK, stop)]
             width = block.shape[1]
+            used = -(-width // _CHUNK)
+            here, there = chunks[:used], space[:used]
             with np.errstate(over="ignore", invalid="ignore"):
                 centre = _centre(block)
                 np.subtract(block, centre, out=points[:n, :width])
                 np.negative(centre, out=points[n, :width])
                 points[:, width:] = 0
-                own = np.vecdot(chunks, chunks).sum(axis=0, dtype=np.float64)[: n + 1]
+                own = np.vecdot(here, here).sum(axis=0, dtype=np.float64)[: n + 1]
             small = own < 2.0**-60
             if not (own < 2.0**100).all() or (small.any() and points[: n + 1][small].any()):
                 exact = self._exact(start, stop)
                 return exact, np.diagonal(exact)
             squares += own
-            np.matmul(chunks, chunks.transpose(0, 2, 1), out=space)
-            products += space.sum(axis=0)
+            np.matmul(here, here.transpose(0, 2, 1), out=there)
+            products += there.sum(axis=0)
         return products[: n + 1, : n + 1], squares
 
     def _exact(self, start: int, stop: int) -> F64:
@@ -427,7 +434,7 @@ class _Points:
             points -= points[0].copy()
             return np.asarray(points @ points.T)
 
-        return np.asarray(np.sum(over_columns(work, d, max(_cached_width(len(who)), 1024)), axis=0))
+        return sum(over_columns(work, d, max(_cached_width(len(who)), 1024)), np.zeros((len(who), len(who))))
 
 
 def _distances(products: F64) -> tuple[F64, F64]:
