@@ -1,6 +1,8 @@
 """Floor 4: results as terminal tables, live progress, one self-contained HTML page, and JSON."""
 
+from ringfort.report.card import model_card
 from ringfort.report.files import report_json, write_reports
+from ringfort.report.findings import failing, findings_json, write_findings
 from ringfort.report.html import drill_html, train_html
 from ringfort.report.privacy import PrivacyResult, plain_json, privacy_html, write_privacy
 from ringfort.report.privacy_text import findings_list, privacy_summary
@@ -14,13 +16,17 @@ __all__ = [
     "drill_html",
     "drill_summary",
     "drill_table",
+    "failing",
+    "findings_json",
     "findings_list",
+    "model_card",
     "plain_json",
     "privacy_html",
     "privacy_summary",
     "report_json",
     "train_html",
     "train_summary",
+    "write_findings",
     "write_privacy",
     "write_reports",
 ]

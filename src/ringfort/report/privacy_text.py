@@ -20,7 +20,13 @@ _STYLES = {
     Verdict.NO_CLAIM: "bold yellow",
     Verdict.INCONCLUSIVE: "bold yellow",
 }
-_SEVERE = {Severity.HIGH: "bold red", Severity.MEDIUM: "yellow", Severity.INFO: "dim"}
+_SEVERE = {
+    Severity.CRITICAL: "bold red",
+    Severity.HIGH: "bold red",
+    Severity.MEDIUM: "yellow",
+    Severity.LOW: "yellow",
+    Severity.INFO: "dim",
+}
 
 
 def privacy_summary(result: PrivacyResult) -> RenderableType:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from typing import Any
 
 from ringfort.audit.results import DrillResult, Interval, Outcome, Thresholds, Trial
 
@@ -11,6 +12,7 @@ __all__ = [
     "NOTHING",
     "and_list",
     "clean",
+    "cleaned",
     "count",
     "duration",
     "interval",
@@ -40,6 +42,15 @@ def clean(text: object) -> str:
     """
     line = "".join(map(_harmless, str(text)[: _LONGEST + 1]))
     return line if len(line) <= _LONGEST else line[:_LONGEST] + "…"
+
+
+def cleaned(value: Any) -> Any:
+    """Plain JSON values with every string cleaned."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {clean(key): cleaned(item) for key, item in value.items()}
+    return [cleaned(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _harmless(character: str) -> str:

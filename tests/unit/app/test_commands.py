@@ -113,7 +113,10 @@ def test_drill_writes_the_report_the_recipe_and_the_manifest(ringfort, recipe, t
     result = ringfort("drill", recipe, "--out", out, "--json", "--set", "title=Overridden <b>")
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)
-    assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "recipe.toml", "report.html", "report.json"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("findings.json", "findings.junit.xml", "findings.sarif"),
+        *("manifest.json", "recipe.toml", "report.html", "report.json"),
+    ]
     assert json.loads((out / "report.json").read_text()) == printed
     assert printed["schema"] == "ringfort-drill/1"
     assert printed["title"] == "Overridden <b>"
@@ -163,6 +166,31 @@ def test_a_wall_that_was_not_tested_does_not_count_as_holding(ringfort, recipe):
     result = ringfort("drill", recipe, *weak, "--must-hold", "median")
     assert result.exit_code == 1
     assert "did not break the undefended mean" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("scale", "words", "exit_code"),
+    [
+        (20.0, ["--fail-on", "high"], 0),  # the median holds, and the mean is no wall
+        (20.0, ["--fail-on", "low", "--must-hold", "median"], 0),
+        (0.001, ["--fail-on", "critical"], 0),  # untested: no pass, but no failure either
+    ],
+)
+def test_drill_fails_on_findings_from_a_severity_on(ringfort, recipe, scale, words, exit_code):
+    attack = f'drill.attacks=[{{name="sign-flip", scale={scale}}}]'
+    assert ringfort("drill", recipe, "--set", attack, "-q", *words).exit_code == exit_code
+
+
+def test_drill_exits_1_and_names_the_finding_that_a_pipeline_does_not_tolerate(ringfort, recipe):
+    loose = ["--set", 'drill.attacks=[{name="sign-flip", scale=20.0}]', "--set", "drill.thresholds.accuracy_loss=0.0"]
+    harder = ["--set", "train.rounds=1", "--set", 'drill.walls=["mean", "krum"]']
+    result = ringfort("drill", recipe, *loose, *harder, "-q", "--fail-on", "high")
+    findings = json.loads((recipe.parent / "work/runs/small-drill/findings.json").read_text())
+    [krum] = [one for one in findings["findings"] if one["defence"].startswith("Krum")]
+    assert krum["status"] == "fail"
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"{krum['severity']}: Krum")
+    assert {path.suffix for path in (recipe.parent / "work/runs/small-drill").iterdir()} >= {".sarif", ".xml"}
 
 
 def test_drill_refuses_to_require_a_wall_that_is_not_in_the_recipe(ringfort, recipe):

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from ringfort.audit.canary import Claim, ClaimAudit, Estimate, Finding, Severity, Sight, Verdict, no_claim
 from ringfort.audit.canary import Test as ClaimTest
+from ringfort.audit.finding import Status
 from ringfort.audit.inference import (
     Ceiling,
     InferenceThreat,
@@ -24,6 +25,7 @@ from ringfort.audit.inference import (
     Server,
     View,
 )
+from ringfort.audit.inference.findings import privacy_findings
 from ringfort.audit.inference.report import Membership, Reconstruction
 from ringfort.core.errors import OutputUnwritable
 from ringfort.report import PrivacyResult, findings_list, plain_json, privacy_html, privacy_summary, write_privacy
@@ -278,3 +280,40 @@ def test_a_logarithmic_chart_gives_each_decade_the_same_room():
 
 def test_a_chart_without_points_says_so():
     assert "no data" in log_chart("T", "D", [Line("a", ())], across="x")
+
+
+# --- findings
+
+
+def test_a_privacy_report_as_findings(result):
+    found = privacy_findings(result.report, "ringfort audit privacy r.toml")
+    by = {(one.check, one.attack): one for one in found}
+    claim = by["privacy/claim", "canaries"]
+    assert (claim.severity, claim.status) == (Severity.CRITICAL, Status.FAIL)
+    assert by["sampling", ""].what == "What."
+    assert {one.check for one in found} == {
+        "privacy/claim",
+        "sampling",
+        "privacy/membership",
+        "privacy/property",
+        "privacy/reconstruction",
+    }
+    exposed = RATES.tpr_at_1_percent >= 0.05
+    assert by["privacy/membership", "update cosine"].status is (Status.FAIL if exposed else Status.PASS)
+    read = next(one for one in found if one.check == "privacy/reconstruction")
+    assert (read.status is Status.FAIL) == (LIKE.recognisable > 0)
+    assert all(one.fix for one in found)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status"),
+    [
+        (Verdict.CONSISTENT, Status.PASS),
+        (Verdict.INCONCLUSIVE, Status.INCONCLUSIVE),
+        (Verdict.NO_CLAIM, Status.FAIL),
+        (Verdict.REFUTED, Status.FAIL),
+    ],
+)
+def test_what_a_verdict_is_as_a_finding(result, verdict, status):
+    report = replace(result.report, claim=replace(result.report.claim, verdict=verdict))
+    assert privacy_findings(report, "")[0].status is status

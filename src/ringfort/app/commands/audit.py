@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ringfort.app.commands.shared import Json, Out, Overrides, Quiet, RecipePath, print_result, reported, say_written
+from ringfort.app.commands.shared import (
+    FailOn,
+    Json,
+    Out,
+    Overrides,
+    Quiet,
+    RecipePath,
+    leave_if_failing,
+    print_result,
+    reported,
+    say_written,
+)
 
 if TYPE_CHECKING:
     from ringfort.audit.canary import Finding
@@ -29,6 +40,7 @@ def privacy(
         int, typer.Option("--canaries", help="Made-up clients in the audit of the claim.", min=20)
     ] = 500,
     deep: Annotated[bool, typer.Option("--deep", help="Also attack the final model with shadow federations.")] = False,
+    fail_on: FailOn = None,
 ) -> None:
     """Audit the recipe's privacy claim and attack everything that leaves a client. Exit code 3 if the claim falls.
 
@@ -42,6 +54,7 @@ def privacy(
     from ringfort.app.privacy_scenario import plan
     from ringfort.app.results import drill_folder, new_folder, write_provenance
     from ringfort.audit.canary import Verdict
+    from ringfort.audit.inference.findings import privacy_findings
     from ringfort.core.randomness import Seeds
 
     read = recipes.read(recipe, overrides or ())
@@ -57,13 +70,16 @@ def privacy(
 
     found = planned.run(Seeds(read.seed), deep=deep, say=say)
     result = report.PrivacyResult(read.title, datetime.now(UTC).isoformat(timespec="seconds"), manifest, found)
+    findings = privacy_findings(found, manifest.command)
     written = report.write_privacy(folder, result)
+    written += report.write_findings(folder, findings, read.title, recipe.as_posix(), manifest)
     print_result(report.plain_json(result.to_json()) if as_json else report.privacy_summary(result))
     say_written(quiet, written)
     if found.claim.verdict is Verdict.REFUTED:
         typer.echo("the claim is refuted", err=True)
     if found.claim.verdict is Verdict.REFUTED or _any_high(found.findings):
         raise typer.Exit(3)
+    leave_if_failing(findings, fail_on)
 
 
 @app.command("lint")

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from ringfort.app.commands.shared import Json, Out, Overrides, Quiet, RecipePath, print_result, reported, say_written
+from ringfort.app.commands.shared import (
+    FailOn,
+    Json,
+    Out,
+    Overrides,
+    Quiet,
+    RecipePath,
+    leave_if_failing,
+    print_result,
+    reported,
+    say_written,
+)
 
 __all__ = ["drill"]
 
@@ -23,12 +34,17 @@ def drill(
         list[str] | None,
         typer.Option("--must-hold", metavar="WALL", help="Exit with 1 unless this wall holds against every attack."),
     ] = None,
+    fail_on: FailOn = None,
 ) -> None:
-    """Attack a federation behind every wall of the recipe, and report which walls hold."""
+    """Attack a federation behind every wall of the recipe, and report which walls hold.
+
+    With --must-hold, --fail-on looks at the findings about these walls only.
+    """
     from ringfort import data, report
     from ringfort.app import build
     from ringfort.app import recipe as recipes
     from ringfort.app.results import drill_folder, new_folder, write_provenance
+    from ringfort.audit.drill_findings import drill_findings
     from ringfort.audit.results import Outcome, Point, Trial
     from ringfort.core.errors import UnknownName
 
@@ -57,7 +73,9 @@ def drill(
                 progress.advance(key, event)
 
         result = plan.run(manifest, watch)
+    findings = drill_findings(result)
     written = report.write_reports(folder, result)
+    written += report.write_findings(folder, findings, read.title, recipe.as_posix(), manifest)
     print_result(report.report_json(result) if as_json else report.drill_summary(result))
     say_written(quiet, written)
     failed = [c for c in result.cells if c.wall in (must_hold or ()) and c.outcome not in (None, Outcome.HOLDS)]
@@ -65,3 +83,5 @@ def drill(
         for cell in failed:
             typer.echo(f"{cell.wall} does not hold against {cell.attack}: {cell.why}", err=True)
         raise typer.Exit(1)
+    wanted = {wall.label for wall in result.walls if not must_hold or wall.name in must_hold}
+    leave_if_failing([finding for finding in findings if finding.defence in wanted], fail_on)

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
+    from ringfort.audit.finding import Finding
     from ringfort.core.errors import RingfortError
 
-__all__ = ["Json", "Out", "Overrides", "Quiet", "RecipePath", "fail", "print_result", "reported", "say_written"]
+__all__ = [
+    "FailOn",
+    "Json",
+    "Level",
+    "Out",
+    "Overrides",
+    "Quiet",
+    "RecipePath",
+    "fail",
+    "leave_if_failing",
+    "print_result",
+    "reported",
+    "say_written",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,6 +38,21 @@ Overrides = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="Where results go.", show_default=False)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress; only results and errors.")]
+
+
+class Level(StrEnum):
+    """From which severity on a finding fails the command."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+FailOn = Annotated[
+    Level | None,
+    typer.Option("--fail-on", help="Exit with 1 if a finding is at least so severe, or has no result."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 
 
@@ -68,3 +98,18 @@ def say_written(quiet: bool, written: list[Path]) -> None:
     if not quiet:
         for path in written:
             typer.echo(f"wrote {path}", err=True)
+
+
+def leave_if_failing(findings: Iterable[Finding], level: Level | None) -> None:
+    """Exit with 1 if there are findings of this severity or more, naming each on stderr."""
+    if level is None:
+        return
+    from ringfort.audit.finding import Severity
+    from ringfort.report import failing
+    from ringfort.report.words import clean
+
+    found = failing(findings, Severity(level.value))
+    for finding in found:
+        typer.echo(f"{finding.severity.value}: {clean(finding.what)}: {clean(finding.why)}", err=True)
+    if found:
+        raise typer.Exit(1)

@@ -66,5 +66,6 @@ def train(
         progress.finish("train", None)
         write_atomic(folder / "model.safetensors", model)
         written = report.write_reports(folder, result)
+        write_atomic(folder / "model-card.md", report.model_card(result).encode())
     print_result(report.report_json(result) if as_json else report.train_summary(result))
-    say_written(quiet, [folder / "model.safetensors", folder / "rounds.jsonl", *written])
+    say_written(quiet, [folder / "model.safetensors", folder / "model-card.md", folder / "rounds.jsonl", *written])

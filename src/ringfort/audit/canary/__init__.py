@@ -13,12 +13,12 @@ from ringfort.audit.canary.design import (
     check_design,
     classical_epsilon,
 )
-from ringfort.audit.canary.findings import Finding, Severity
 from ringfort.audit.canary.lint import lint
 from ringfort.audit.canary.mechanisms import central_claim, central_release, distributed_claim, distributed_release
 from ringfort.audit.canary.statistics import Estimate
 from ringfort.audit.canary.transcript import Release, Setting, Transcript
 from ringfort.audit.canary.verdict import ClaimAudit, Sight, Test, Verdict, audit_claim, examine, no_claim
+from ringfort.audit.finding import Finding, Severity
 
 __all__ = [
     "Accountant",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from ringfort.audit.canary.findings import Finding, Severity, worst_first
+from ringfort.audit.finding import Finding, Severity, worst_first
 from ringfort.core.checks import fraction, positive, whole
 from ringfort.core.errors import InvalidValue
 from ringfort.privacy.terms import Neighbouring

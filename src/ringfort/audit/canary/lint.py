@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ringfort.audit.canary.design import classical_epsilon
-from ringfort.audit.canary.findings import Finding, Severity, worst_first
 from ringfort.audit.canary.sources import Call, Project, read_project
+from ringfort.audit.finding import Finding, Severity, worst_first
 from ringfort.privacy.tradeoff import gdp_epsilon
 
 __all__ = ["lint"]
