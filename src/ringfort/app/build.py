@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from ringfort.audit.results import Manifest, Thresholds
 from ringfort.audit.scenario import Scenario
 from ringfort.client.guards import ActivationScreen, Guard, WeightScreen
 from ringfort.client.numpy_models import NumpyModel
+from ringfort.client.sanitise import CHECKS, Excess, Reference, Sanitiser, Specification
 from ringfort.core.dataset import Dataset
 from ringfort.core.errors import Incompatible, InvalidValue, MissingExtra
 from ringfort.core.ports import LocalTraining, Model
@@ -31,9 +33,14 @@ from ringfort.rounds.fuse import Defence
 from ringfort.rounds.gate import Gate
 from ringfort.secagg.seals import SEALS
 
-__all__ = ["defence", "drill", "manifest", "rule", "scenario", "seal"]
+__all__ = ["defence", "drill", "manifest", "model", "rule", "sanitiser", "scenario", "seal", "split"]
 
 _PACKAGES = ("numpy", "torch", "scikit-learn", "cbor2", "pydantic")
+
+
+def split(recipe: Recipe) -> data.Partition:
+    """How the recipe deals its data out."""
+    return _split(recipe.data.split)
 
 
 def _split(spec: IIDSplit | DirichletSplit | LabelSplit | OwnerSplit) -> data.Partition:
@@ -107,7 +114,7 @@ def scenario(recipe: Recipe, split: data.Split) -> Scenario:
     """
     train = recipe.train
     root, test = _root(recipe, split.test)
-    build = _model(recipe, split.train.input_shape, len(split.train.classes))
+    build = model(recipe, split.train)
     made = Scenario(
         train=split.train,
         test=test,
@@ -125,6 +132,7 @@ def scenario(recipe: Recipe, split: data.Split) -> Scenario:
         rate=train.rate,
         guard=_guard(recipe),
         root=root,
+        sanitiser=sanitiser(recipe, build, split.train),
     )
     d = build().schema.d
     clients = len(made.parts(Seeds(recipe.seed)))
@@ -136,6 +144,39 @@ def scenario(recipe: Recipe, split: data.Split) -> Scenario:
         if train.rate:
             raise Incompatible("a seal needs to know how many clients there will be: give train.cohort, not train.rate")
         made.seal.require(train.cohort or clients, d)
+    return made
+
+
+def model(recipe: Recipe, train: Dataset) -> Callable[[], Model]:
+    """Makes the recipe's model for these data."""
+    return _model(recipe, train.input_shape, len(train.classes))
+
+
+def sanitiser(
+    recipe: Recipe, build: Callable[[], Model], train: Dataset, reference: Reference | None = None
+) -> Sanitiser | None:
+    """What [sanitise] asks for, tried out on a few rows; `reference` instead of the one it names.
+
+    Raises:
+        Incompatible (RF103), InvalidValue (RF104), BadCheckpoint (RF702): a check without what it needs or that does
+            not fit the data, no check at all, a reference that is not the pinned one.
+    """
+    spec = recipe.sanitise
+    if spec is None:
+        return None
+    if reference is None and spec.reference is not None:
+        reference = Reference.load(Path(spec.reference.path), spec.reference.digest, build())
+    checks: list[Any] = [] if spec.specification is None else [Specification.read(Path(spec.specification))]
+    for wanted in spec.checks:
+        kind = CHECKS[wanted.name]
+        given = wanted.model_dump(exclude={"name"})
+        if any(field.name == "reference" for field in fields(kind)):
+            given["reference"] = reference
+        if wanted.name == "reference-loss" and reference is None:
+            raise Incompatible("sanitise: reference-loss needs sanitise.reference: an audited checkpoint, its digest")
+        checks.append(kind(**given))
+    made = Sanitiser(tuple(checks), spec.max_set_aside, spec.class_floor, Excess(spec.excess))
+    made.try_out(train)
     return made
 
 
@@ -180,6 +221,7 @@ def drill(recipe: Recipe, split: data.Split) -> Drill:
         hostile_fraction=spec.hostile_fraction,
         seeds=tuple(spec.seeds),
         thresholds=Thresholds(spec.thresholds.accuracy_loss, spec.thresholds.attack_success),
+        owners_are_honest=spec.owners_are_honest,
     )
 
 

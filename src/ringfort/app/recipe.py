@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 
 from ringfort.aggregate import MIXINGS, RULES
 from ringfort.attacks import ATTACKS
+from ringfort.client.sanitise import CHECKS
 from ringfort.core.docs import title
 from ringfort.core.errors import ConfigError, DataUnavailable, InvalidValue, UnknownName
 from ringfort.core.files import canonical_json
@@ -75,11 +76,13 @@ if TYPE_CHECKING:
     RuleSpec: TypeAlias = _Named
     AttackSpec: TypeAlias = _Named
     SealSpec: TypeAlias = _Named
+    CheckSpec: TypeAlias = _Named
 else:
     _rules = _models(RULES, given=frozenset({"f"}))
     MixingSpec = _one_of(_models(MIXINGS, given=frozenset({"f"})))
     SingleRuleSpec = _one_of(_rules)
     AttackSpec = _one_of(_models(ATTACKS))
+    CheckSpec = _one_of(_models(CHECKS, given=frozenset({"reference"})))
     SealSpec = _one_of(_models(SEALS, given=frozenset({"noise"})))
 
 
@@ -266,6 +269,24 @@ class GuardSpec(_Strict):
     activations: ActivationSpec | None = None
 
 
+class ReferenceSpec(_Strict):
+    """An audited checkpoint of the recipe's own model."""
+
+    path: str = Field(min_length=1)
+    digest: str = Field(pattern="^[0-9a-fA-F]{64}$", description="SHA-256 of the file")
+
+
+class SanitiseSpec(_Strict):
+    """What every honest owner does to its data once, before it trains. Limits have no default."""
+
+    max_set_aside: float = Field(ge=0, le=1, description="largest share of rows set aside without a person")
+    class_floor: int = Field(ge=0, description="rows that a class must keep if it had them; 0 sets no floor")
+    excess: Literal["stop", "flag"] = Field(description="over a limit: train nothing, or train on the rest and say so")
+    checks: list[CheckSpec] = Field(default=[])
+    specification: str | None = Field(default=None, description="a TOML or JSON file of schema and ranges")
+    reference: ReferenceSpec | None = None
+
+
 PrivacySpec = Annotated[CentralSpec | LocalSpec | DistributedSpec, Field(discriminator="where")]
 
 
@@ -284,6 +305,9 @@ class DrillSpec(_Strict):
     attacks: list[AttackSpec] = Field(min_length=1)
     walls: list[RuleSpec] = Field(min_length=1, description="the first is the undefended mean")
     thresholds: ThresholdSpec
+    owners_are_honest: bool = Field(
+        default=False, description="poisoned data are infections; their owners sanitise as [sanitise] says"
+    )
 
 
 class Recipe(_Strict):
@@ -299,6 +323,7 @@ class Recipe(_Strict):
     seal: SealSpec | None = None
     privacy: PrivacySpec | None = None
     guard: GuardSpec | None = None
+    sanitise: SanitiseSpec | None = None
     drill: DrillSpec | None = None
 
     def resolved(self) -> dict[str, Any]:

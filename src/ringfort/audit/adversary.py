@@ -40,12 +40,15 @@ def infiltrate(
     seeds: Seeds,
     workers: int = 1,
     live: LiveDefence | None = None,
+    sanitise: Callable[[LocalClient], LocalClient] | None = None,
+    owners_are_honest: bool = False,
 ) -> Exchange:
     """The clients on the in-process engine, with `hostile` ones under the attack's control.
 
     A data attack poisons what the hostile clients hold, before they train, once or in every round. An update attack
     replaces what they send. Nobody else notices: the messages pass the same gate. `live` answers attacks that are
-    granted the defence.
+    granted the defence. `sanitise` is what owners do to their data before they train; hostile ones leave it out. With
+    `owners_are_honest` a data attack is an infection that its victims do not know of: they sanitise what it left.
 
     Raises:
         InvalidValue (RF104): a hostile client that does not exist.
@@ -57,6 +60,9 @@ def infiltrate(
     if isinstance(attack, DataAttack):
         for name in hostile:
             known[name] = _poisoned(known[name], attack, seeds)
+    if sanitise is not None:
+        cleaning = [name for name in known if owners_are_honest or name not in hostile]
+        known |= {name: sanitise(known[name]) for name in cleaning}
     turned: dict[ClientId, Node] = dict(known)
     if isinstance(attack, RoundDataAttack):
         turned |= {name: Turncoat(known[name], attack, seeds) for name in hostile}

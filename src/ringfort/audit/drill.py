@@ -15,7 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from ringfort.aggregate.chain import Chain
-from ringfort.attacks.threat import Attack
+from ringfort.attacks.threat import Attack, DataAttack
 from ringfort.audit.exposure import exposure
 from ringfort.audit.judge import findings, judge
 from ringfort.audit.measure import predictor, recall
@@ -25,6 +25,7 @@ from ringfort.audit.results import (
     DrillResult,
     Manifest,
     Point,
+    SanitisedRow,
     Thresholds,
     Trial,
     WallCard,
@@ -105,6 +106,8 @@ class Drill:
         hostile_fraction: the true share of attackers, in [0, 0.5); the clients are drawn per seed.
         seeds: one federation each; more seeds give ranges instead of single numbers.
         thresholds: when a wall holds.
+        owners_are_honest: the attackers' data are an infection that their owners do not know of, and sanitise like
+            everybody else. Otherwise hostile owners leave sanitisation out.
 
     Raises:
         Incompatible (RF103), ToleranceExceeded (RF301), InvalidValue (RF104): an attack that does not fit the data, a
@@ -119,8 +122,17 @@ class Drill:
     hostile_fraction: float
     seeds: tuple[int, ...]
     thresholds: Thresholds
+    owners_are_honest: bool = False
 
     def __post_init__(self) -> None:
+        if self.owners_are_honest:
+            if self.scenario.sanitiser is None:
+                raise Incompatible("drill.owners_are_honest asks what [sanitise] is worth: add that table")
+            for attack in self.attacks:
+                if not isinstance(attack, DataAttack):
+                    raise Incompatible(
+                        f"drill.owners_are_honest: {attack.name} is no infection of data, its owner must be hostile"
+                    )
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise InvalidValue("a drill needs at least one seed, each once")
         if not 0 <= self.hostile_fraction < 0.5:
@@ -239,10 +251,18 @@ class Drill:
         hostile = self.hostile(seeds) if attack else ()
         blank = Trial(attack_name, wall_name, seed, (), 0, None, {}, (), None, 0, 0, 0, "")
         records: list[RoundRecord] = []
+        rows: list[SanitisedRow] = []
         tail: deque[dict[str, float]] = deque(maxlen=SETTLED)
         measured = (attack,) if attack else self.attacks
         try:
-            federation = self.scenario.federation(seeds, defence, attack=attack, hostile=hostile)
+            federation = self.scenario.federation(
+                seeds,
+                defence,
+                attack=attack,
+                hostile=hostile,
+                owners_are_honest=self.owners_are_honest,
+                observe=rows.append,
+            )
             try:
                 for last in federation.states():
                     records.append(last.record)
@@ -271,6 +291,7 @@ class Drill:
             failures=sum(len(record.failures) for record in records),
             seconds=time.monotonic() - started,
             model=last.record.next_model,
+            sanitised=tuple(rows),
         )
 
     def _measure(self, model: Model, params: F32, attacks: Iterable[Attack]) -> dict[str, float]:
@@ -296,6 +317,12 @@ class Drill:
             f"The walls were told f = {self.f}. With a smaller f than there are attackers they give no guarantee.",
             "All clients live on one machine and answer every round; dropouts and stragglers are not simulated.",
         ]
+        if s.sanitiser is not None:
+            out.append(
+                "Every owner sanitised its data, those of infected data too: a hostile owner would leave it out."
+                if self.owners_are_honest
+                else "Hostile owners do not sanitise their data: [sanitise] is no wall against them."
+            )
         if len(self.seeds) == 1:
             out.insert(1, "One seed: differences of a point or two are noise. Add seeds for ranges.")
         if s.sample < len(s.test):
@@ -316,4 +343,6 @@ def label_counts(scenario: Scenario, seeds: Seeds) -> tuple[tuple[int, ...], ...
 
 
 def _trial(value: dict[str, Any]) -> Trial:
-    return Trial(**{**value, "curve": tuple(Point(**p) for p in value["curve"]), "recall": tuple(value["recall"])})
+    rows = tuple(SanitisedRow(**{**row, "excess": tuple(row["excess"])}) for row in value["sanitised"])
+    curve = tuple(Point(**p) for p in value["curve"])
+    return Trial(**{**value, "curve": curve, "recall": tuple(value["recall"]), "sanitised": rows})

@@ -17,6 +17,7 @@ __all__ = [
     "Manifest",
     "Outcome",
     "Point",
+    "SanitisedRow",
     "Thresholds",
     "TrainResult",
     "Trial",
@@ -83,6 +84,21 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class SanitisedRow:
+    """What one client set aside before it trained. Counts only: which rows they are, their owner alone learns."""
+
+    client: str
+    rows: int
+    set_aside: int
+    by_check: dict[str, int]
+    """Rows per check; one row can count for several."""
+    excess: tuple[str, ...]
+    """Why a person must look first; empty if nobody needs to."""
+    trains: bool
+    """False: it trains nothing until then."""
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """One federation of a drill: one attack against one wall with one seed."""
 
@@ -107,6 +123,8 @@ class Trial:
     """Digest of the final model."""
     error: str | None = None
     """Why this trial has no result, if it has none; the numbers are then meaningless and never shown."""
+    sanitised: tuple[SanitisedRow, ...] = ()
+    """The clients that sanitised their data; hostile owners do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +264,8 @@ class TrainResult:
     """What protected the clients from the servers, in sentences; empty if nothing did."""
     not_covered: tuple[str, ...]
     seconds: float
+    sanitised: tuple[SanitisedRow, ...] = ()
+    """What every client set aside before it trained; empty without [sanitise]."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values under a versioned schema name."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ringfort.attacks.threat import Attack
 from ringfort.audit.adversary import LiveDefence, infiltrate
 from ringfort.audit.measure import evaluator
+from ringfort.audit.results import SanitisedRow
 from ringfort.client.guards import Guard
-from ringfort.client.node import local_clients
+from ringfort.client.node import LocalClient, local_clients
 from ringfort.client.private import ClientPrivacy
+from ringfort.client.sanitise import Report, Sanitiser, sanitised
 from ringfort.core.dataset import Dataset
 from ringfort.core.ports import LocalTraining, Model
 from ringfort.core.randomness import Seeds
@@ -27,7 +29,7 @@ from ringfort.rounds.journal import Journal
 from ringfort.rounds.private import PrivateRelease
 from ringfort.rounds.sealing import ServerSide, require_sight
 
-__all__ = ["Scenario"]
+__all__ = ["Scenario", "sanitised_row"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,7 @@ class Scenario:
         rate: instead of `cohort`: each client is asked with this chance (Poisson sampling).
         privacy: what every client does to its update before it leaves.
         guard: what every client does to a broadcast model before it trains it.
+        sanitiser: what every honest owner does to its data once, before it trains; None trains on all of them.
         root: data that the server itself holds and trusts, for rules that compare with what it learns there.
     """
 
@@ -71,6 +74,10 @@ class Scenario:
     privacy: ClientPrivacy | None = None
     guard: Guard | None = None
     root: Dataset | None = field(default=None, repr=False)
+    sanitiser: Sanitiser | None = None
+    _outcomes: dict[str, tuple[Dataset, str | None, Report]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def parts(self, seeds: Seeds) -> tuple[I64, ...]:
         """The rows of each client."""
@@ -105,13 +112,20 @@ class Scenario:
         workers: int = 1,
         journal: Journal | None = None,
         release: PrivateRelease | None = None,
+        owners_are_honest: bool = False,
+        observe: Callable[[SanitisedRow], None] | None = None,
     ) -> Federation:
-        """A federation that is ready to run. Close its exchange afterwards."""
+        """A federation that is ready to run. Close its exchange afterwards.
+
+        `owners_are_honest`: those whom a data attack poisons sanitise what it left, as honest owners of infected data.
+        `observe` is told what each client set aside.
+        """
         model = self.model()
         clients = local_clients(self.train, self.parts(seeds), model, self.training, seeds, self.privacy, self.guard)
         reference = None if self.root is None else self._trainer(model, self.root, seeds)
         live = LiveDefence(defence, self.gate, seeds, reference)
-        exchange = infiltrate(clients, attack, hostile, seeds, workers, live)
+        sanitise = None if self.sanitiser is None else self._sanitise(self.sanitiser, observe)
+        exchange = infiltrate(clients, attack, hostile, seeds, workers, live, sanitise, owners_are_honest)
         side = None
         if self.seal is not None:
             exchange = SealedExchange(exchange, self.seal, model.schema, defence.rule)
@@ -135,8 +149,30 @@ class Scenario:
             reference=reference,
         )
 
+    def _sanitise(
+        self, sanitiser: Sanitiser, observe: Callable[[SanitisedRow], None] | None
+    ) -> Callable[[LocalClient], LocalClient]:
+        """Sanitise a client, once per contents: the trials of a drill share their clients' data."""
+
+        def clean(client: LocalClient) -> LocalClient:
+            key = f"{client.client} {client.data.digest()}"
+            if key not in self._outcomes:
+                made, report = sanitised(client, sanitiser)
+                self._outcomes[key] = made.data, made.stopped, report
+            data, stopped, report = self._outcomes[key]
+            if observe is not None:
+                observe(sanitised_row(client.client, report, trains=stopped is None))
+            return replace(client, data=data, stopped=stopped)
+
+        return clean
+
     def _trainer(self, model: Model, root: Dataset, seeds: Seeds) -> Callable[[Broadcast], F32]:
         """What the server itself learns from a broadcast, as a client would."""
         return lambda broadcast: model.train(
             broadcast.params, root, self.training, seeds.child("train", broadcast.round, "server")
         )
+
+
+def sanitised_row(client: ClientId, report: Report, *, trains: bool) -> SanitisedRow:
+    """What a federation's report says about one client's data: counts."""
+    return SanitisedRow(client, report.n_rows, len(report.suspects), report.by_check(), report.excess, trains)

@@ -11,7 +11,7 @@ import numpy as np
 from ringfort.audit.drill import label_counts, point, wall_card
 from ringfort.audit.exposure import Exposure, exposure
 from ringfort.audit.measure import predictor, recall
-from ringfort.audit.results import ClientRow, Manifest, Point, TrainResult
+from ringfort.audit.results import ClientRow, Manifest, Point, SanitisedRow, TrainResult
 from ringfort.audit.scenario import Scenario
 from ringfort.client.node import client_names
 from ringfort.core.randomness import Seeds
@@ -65,7 +65,10 @@ def train(
     started = time.monotonic()
     counts = label_counts(scenario, seeds)
     scenario.require(defence, f, seeds)
-    federation = scenario.federation(seeds, defence, workers=scenario.workers, journal=journal, release=release)
+    rows: list[SanitisedRow] = []
+    federation = scenario.federation(
+        seeds, defence, workers=scenario.workers, journal=journal, release=release, observe=rows.append
+    )
     try:
         for last in federation.states():
             observe(point(last.record))
@@ -94,6 +97,7 @@ def train(
         protections=found.protects,
         not_covered=(_NOT_COVERED[0], *found.open, *_NOT_COVERED[1:]),
         seconds=time.monotonic() - started,
+        sanitised=tuple(rows),
     )
     return result, journal.model(last.record.next_model)
 

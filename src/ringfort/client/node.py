@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ringfort.client.guards import Guard
 from ringfort.client.private import ClientPrivacy
 from ringfort.core.dataset import Dataset
-from ringfort.core.errors import InvalidValue, TransportError
+from ringfort.core.errors import InvalidValue, TooManySuspicious, TransportError
 from ringfort.core.ports import LocalTraining, Model
 from ringfort.core.randomness import Seeds
 from ringfort.core.values import I64, ClientId, client_id
@@ -29,6 +29,7 @@ class LocalClient:
         seeds: the simulation's root; the client draws from its own branch.
         privacy: what it does to its update before it leaves; it then claims one example. None sends it as it is.
         guard: what it does to a broadcast model before it trains it; None trains whatever comes.
+        stopped: why its data await a person (`client.sanitise`); it then trains nothing. None trains.
 
     Does not protect: without `privacy` the update leaves in the clear. Whoever reads it can learn about the data
         (membership inference, reconstruction); a seal is a layer of its own.
@@ -41,6 +42,7 @@ class LocalClient:
     seeds: Seeds
     privacy: ClientPrivacy | None = None
     guard: Guard | None = None
+    stopped: str | None = None
 
     def handle(self, stage: str, payload: bytes) -> bytes:
         """Answer one message of the server.
@@ -48,8 +50,11 @@ class LocalClient:
         Raises:
             TransportError (RF602): a stage this client does not know.
             MalformedUpdate (RF201): the broadcast is damaged or of another model.
-        Inconsistent (RF505): the client's guard does not train this model.
+            Inconsistent (RF505): the client's guard does not train this model.
+            TooManySuspicious (RF704): its data await a person.
         """
+        if self.stopped is not None:
+            raise TooManySuspicious(self.stopped)
         if stage != "train":
             raise TransportError(f"{self.client} cannot answer stage {stage!r}")
         broadcast = Broadcast.decode(payload, self.model.schema)

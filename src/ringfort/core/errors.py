@@ -51,6 +51,7 @@ __all__ = [
     "RingfortError",
     "ToleranceExceeded",
     "TooFewAlive",
+    "TooManySuspicious",
     "TransportError",
     "UnknownClient",
     "UnknownName",
@@ -389,6 +390,24 @@ class BadData(IntegrityError):
     code = "RF703"
     what = "A data file does not have the sha256 that the registry pins."
     todo = "Delete it and run `ringfort data fetch NAME` again."
+
+
+class TooManySuspicious(IntegrityError):
+    """More of a client's rows look wrong than may be set aside without a person.
+
+    Args:
+        message: a sentence with counts, never a row's values.
+        report: what was found, for the owner of the data.
+    """
+
+    code = "RF704"
+    what = "The checks beside the data found more suspicious rows than the owner lets them set aside without a person."
+    todo = "Go through the review file (`ringfort data check`), repair the data, or raise the limit with a reason."
+    attack = "Possibly: an infected pipeline looks like this; so does a reference that does not fit the data."
+
+    def __init__(self, message: str, report: object = None) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 def _tree(root: type[RingfortError]) -> dict[str, type[RingfortError]]:

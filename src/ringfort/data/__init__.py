@@ -1,5 +1,6 @@
 """Floor 1: the data sets, verified before they are loaded, and the ways to deal them out to clients."""
 
+from ringfort.data.npz import load_npz
 from ringfort.data.partition import IID, ByLabel, ByOwner, Dirichlet, Partition, describe
 from ringfort.data.registry import data_folder, fetch, is_present, load, names, source, verify
 from ringfort.data.sources import Check, DataFile, DataSource, Split
@@ -19,6 +20,7 @@ __all__ = [
     "fetch",
     "is_present",
     "load",
+    "load_npz",
     "names",
     "source",
     "verify",

@@ -51,6 +51,7 @@ def drill_html(result: DrillResult) -> str:
         accuracy_charts=_accuracy_charts(result),
         success_charts=[(a.title, _success_chart(result, a)) for a in result.attacks if a.targeted],
         recall_maps=[(title, _recall_map(result, name, title)) for name, title in _attacks(result)],
+        sanitised=words.drill_sanitised(result),
         split=_split(result.label_counts, result.classes, _marked(result.clients, result.hostile)),
         **_provenance(result.manifest),
     )
@@ -69,6 +70,7 @@ def train_html(result: TrainResult) -> str:
         recall=list(zip(result.classes, result.recall, strict=True)),
         equal_share=equal,
         full_share=max([2 * equal, *shares]),
+        sanitised=words.sanitised_sentences(result.sanitised),
         split=_split(result.label_counts, result.classes, tuple(c.client for c in result.clients)),
         **_provenance(result.manifest),
     )

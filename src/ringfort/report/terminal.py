@@ -13,11 +13,13 @@ from ringfort.report.words import (
     NOTHING,
     clean,
     count,
+    drill_sanitised,
     duration,
     interval,
     outcome_word,
     percent,
     price,
+    sanitised_sentences,
     thresholds_sentence,
     trial_label,
 )
@@ -93,6 +95,11 @@ def drill_summary(result: DrillResult) -> RenderableType:
         Text(thresholds_sentence(result.thresholds, result.rounds), "dim"),
         *_bullets("Findings", result.findings),
         *_bullets("Trials without a result", errors),
+        *(
+            line
+            for what, said in drill_sanitised(result)
+            for line in _bullets(f"Sanitised before training: {what}", said)
+        ),
         *_bullets("Not covered", result.not_covered),
     )
 
@@ -106,6 +113,7 @@ def train_summary(result: TrainResult) -> RenderableType:
         Text(""),
         Text(clean(f"Recall per class: {recall}")),
         *_clients(result.clients),
+        *_bullets("Sanitised before training", sanitised_sentences(result.sanitised)),
         *_bullets("Protected", result.protections),
         *_bullets("Not covered", (*result.not_covered, f"The wall: {result.wall.does_not_protect}")),
         Text(""),

@@ -6,7 +6,7 @@ import math
 import unicodedata
 from typing import Any
 
-from ringfort.audit.results import DrillResult, Interval, Outcome, Thresholds, Trial
+from ringfort.audit.results import DrillResult, Interval, Outcome, SanitisedRow, Thresholds, Trial
 
 __all__ = [
     "NOTHING",
@@ -14,12 +14,14 @@ __all__ = [
     "clean",
     "cleaned",
     "count",
+    "drill_sanitised",
     "duration",
     "interval",
     "outcome_word",
     "percent",
     "price",
     "range_of",
+    "sanitised_sentences",
     "thresholds_sentence",
     "trial_label",
 ]
@@ -173,3 +175,43 @@ def trial_label(trial: Trial, result: DrillResult) -> str:
     attack = next((a.title for a in result.attacks if a.name == trial.attack), "no attack")
     wall = next((w.label for w in result.walls if w.name == trial.wall), trial.wall)
     return f"{attack} × {wall}" + (f", seed {trial.seed}" if len(result.seeds) > 1 else "")
+
+
+_MOST_SANITISED = 20
+
+
+def sanitised_sentences(rows: tuple[SanitisedRow, ...]) -> list[str]:
+    """What clients set aside before they trained: all together, then those with the largest shares."""
+    if not rows:
+        return []
+    total, aside = sum(row.rows for row in rows), sum(row.set_aside for row in rows)
+    stopped = sum(not row.trains for row in rows)
+    asked = sum(bool(row.excess) for row in rows)
+    out = [
+        f"{len(rows)} clients set {count(aside)} of {count(total)} rows aside ({percent(aside / total if total else 0)}); "
+        f"{asked} of them are over a limit, so that a person must look, and {stopped} train nothing until then."
+    ]
+    ranked = sorted(rows, key=lambda row: -row.set_aside / max(1, row.rows))
+    out += [
+        f"{row.client}: {count(row.set_aside)} of {count(row.rows)} rows ({', '.join(_by_check(row))})"
+        + ("" if row.trains else "; it does not train")
+        for row in ranked[:_MOST_SANITISED]
+        if row.set_aside or row.excess
+    ]
+    return out
+
+
+def _by_check(row: SanitisedRow) -> list[str]:
+    return [f"{check} {count(n)}" for check, n in row.by_check.items() if n] or ["no row, but the data as a whole"]
+
+
+def drill_sanitised(result: DrillResult) -> list[tuple[str, list[str]]]:
+    """(attack's title, sentences) for the first seed and wall: no attack, and attacks after which other rows went."""
+    titles = {a.name: a.title for a in result.attacks}
+    first = [t for t in result.trials if (t.seed, t.wall) == (result.seeds[0], result.walls[0].name) and t.sanitised]
+    out: list[tuple[str, list[str]]] = []
+    for trial in first:
+        said = sanitised_sentences(trial.sanitised)
+        if trial.attack not in titles or any(row.client in result.hostile for row in trial.sanitised):
+            out.append((titles.get(trial.attack, "No attack"), said))
+    return out

@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
+from ringfort.app.commands.check import data_check
 from ringfort.app.commands.shared import Json, print_result, reported
 
 __all__ = ["app"]
 
-app = typer.Typer(help="The data sets Ringfort knows: list, fetch, verify.", no_args_is_help=True)
+app = typer.Typer(help="Data: list, fetch, verify what Ringfort knows; check anybody's rows.", no_args_is_help=True)
+app.command("check")(data_check)
 
 
 @app.command("list")
