@@ -6,8 +6,8 @@
 
 `images`: Fashion-MNIST, clients of about 600 rows, two per seed. The reference is a perceptron trained on 5,000 test
 images, none of them a client's; `poisoned` is trained on the same images with a pixel backdoor in 10 %. `tables`: the
-same for digits (clients of 480 rows) and breast cancer (228), reference trained on the test part. `federation`: 20 clients,
-4 of them with an infected pipeline, the plain mean.
+same for digits (clients of 480 rows) and breast cancer (228), reference trained on the test part. `federation`: 20
+clients, 4 of them with an infected pipeline, the plain mean.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from ringfort.core.dataset import Dataset
 from ringfort.core.ports import LocalTraining
 from ringfort.core.randomness import Seeds
 from ringfort.core.values import F64
-from ringfort.data.partition import IID, Dirichlet
+from ringfort.data.partition import IID, Dirichlet, Partition
 from ringfort.rounds.fuse import Defence
 from ringfort.rounds.gate import Gate
 
@@ -86,7 +86,8 @@ def broken(rows: Dataset, rng: np.random.Generator) -> Dataset:
 def bad_rows(before: Dataset, after: Dataset) -> Flags:
     """(N,) the rows that a mix changed."""
     changed: Flags = (before.inputs != after.inputs).reshape(len(before), -1).any(axis=1)
-    return changed | (before.labels != after.labels)
+    changed |= before.labels != after.labels
+    return changed
 
 
 def auc(scores: F64, bad: Flags) -> float | None:
@@ -176,7 +177,7 @@ def images(seeds: int) -> dict[str, Any]:
         "noise 20 %": noisy,
         **{f"badnets {f:.0%} {s}x{s}": backdoor(f, s) for f in (0.5, 0.1) for s in (1, 2, 3, 5)},
     }
-    ways = {"iid": IID(100), "dirichlet 0.5": Dirichlet(100, 0.5, 100)}
+    ways: dict[str, Partition] = {"iid": IID(100), "dirichlet 0.5": Dirichlet(100, 0.5, 100)}
     clients: dict[str, list[Any]] = {way: [] for way in ways}
     quality: dict[str, list[float]] = {}
     for seed in range(100, 100 + seeds):
@@ -222,7 +223,7 @@ def tables(seeds: int) -> dict[str, Any]:
             mixes |= {f"badnets {f:.0%} {s}x{s}": backdoor(f, s) for f in (0.5, 0.1) for s in (2,)}
         else:
             mixes["broken numbers 10 %"] = broken
-        clients = []
+        clients: list[Any] = []
         for seed in range(100, 100 + seeds):
             root = Seeds(seed).under("sanitise", name)
             reference = trained(NumpyModel(size, classes, (hidden,)), split.test, root, epochs=40)
@@ -237,8 +238,8 @@ def tables(seeds: int) -> dict[str, Any]:
                 checks["patches 2,3,4"] = PatchConsensus((2, 3, 4), 0.1, 5, 0.02, 0.1)
             else:
                 checks["isolation forest"] = IsolationForest(0.7, 100)
-            for part in IID(clients_each)(split.train, root)[:2]:
-                clients.append((split.train.take(part), checks, {"standard": standard(split.train, reference)}))
+            sets = {"standard": standard(split.train, reference)}
+            clients += [(split.train.take(part), checks, sets) for part in IID(clients_each)(split.train, root)[:2]]
         found[name] = _run(clients, mixes)
     return found
 

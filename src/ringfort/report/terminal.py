@@ -98,7 +98,7 @@ def drill_summary(result: DrillResult) -> RenderableType:
         *(
             line
             for what, said in drill_sanitised(result)
-            for line in _bullets(f"Sanitised before training: {what}", said)
+            for line in _bullets(f"Set aside before training: {what}", said)
         ),
         *_bullets("Not covered", result.not_covered),
     )
@@ -113,7 +113,7 @@ def train_summary(result: TrainResult) -> RenderableType:
         Text(""),
         Text(clean(f"Recall per class: {recall}")),
         *_clients(result.clients),
-        *_bullets("Sanitised before training", sanitised_sentences(result.sanitised)),
+        *_bullets("Set aside before training", sanitised_sentences(result.sanitised)),
         *_bullets("Protected", result.protections),
         *_bullets("Not covered", (*result.not_covered, f"The wall: {result.wall.does_not_protect}")),
         Text(""),

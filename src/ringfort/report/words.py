@@ -188,7 +188,7 @@ def sanitised_sentences(rows: tuple[SanitisedRow, ...]) -> list[str]:
     stopped = sum(not row.trains for row in rows)
     asked = sum(bool(row.excess) for row in rows)
     out = [
-        f"{len(rows)} clients set {count(aside)} of {count(total)} rows aside ({percent(aside / total if total else 0)}); "
+        f"{len(rows)} clients set {count(aside)} of {count(total)} rows aside ({percent(aside / max(1, total))}); "
         f"{asked} of them are over a limit, so that a person must look, and {stopped} train nothing until then."
     ]
     ranked = sorted(rows, key=lambda row: -row.set_aside / max(1, row.rows))

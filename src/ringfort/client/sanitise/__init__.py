@@ -8,8 +8,8 @@ tables      IsolationForest
 tokens      PhraseConsensus
 series      ToneConsensus
 
-`standard(data, reference)` picks among them; `sanitised(client, sanitiser)` is a client that ran them. `CHECKS` maps the
-name of each check that a recipe can list to its class.
+`standard(data, reference)` picks among them; `sanitised(client, sanitiser)` is a client that ran them. `CHECKS` maps
+the name of each check that a recipe can list to its class.
 """
 
 from typing import Any

@@ -117,15 +117,16 @@ class PatchConsensus:
 
 def _levels(data: Dataset, contrast: float) -> NDArray[np.uint8]:
     """Pixels in 256 levels, those near the background set to it. Floats are cut to [0, 1]; what is no number is 0."""
-    pixels: NDArray[Any] = data.inputs
-    if pixels.dtype != np.uint8:
-        pixels = np.minimum(np.clip(np.nan_to_num(pixels), 0, 1) * 256, 255).astype(np.uint8)
+    inputs: NDArray[Any] = data.inputs
+    if inputs.dtype != np.uint8:
+        inputs = np.minimum(np.clip(np.nan_to_num(inputs), 0, 1) * 256, 255)
+    pixels: NDArray[np.uint8] = inputs.astype(np.uint8, copy=False)
     if not pixels.size:
         return pixels
     ground = int(np.bincount(pixels.reshape(-1), minlength=256).argmax())
-    table = np.arange(256)
-    merged: NDArray[np.uint8] = np.where(np.abs(table - ground) < contrast * 255, ground, table).astype(np.uint8)
-    return merged[pixels]
+    levels = np.arange(256)
+    merged: NDArray[np.uint8] = np.where(np.abs(levels - ground) < contrast * 255, ground, levels).astype(np.uint8)
+    return np.take(merged, pixels)
 
 
 def _windows(pixels: NDArray[np.uint8], weights: U64) -> U64:
