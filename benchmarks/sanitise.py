@@ -41,6 +41,7 @@ from ringfort.client.sanitise import (
     Reference,
     ReferenceLoss,
     Sanitiser,
+    Specification,
     standard,
 )
 from ringfort.core.dataset import Dataset
@@ -237,7 +238,9 @@ def tables(seeds: int) -> dict[str, Any]:
             if name == "digits":
                 checks["patches 2,3,4"] = PatchConsensus((2, 3, 4), 0.1, 5, 0.02, 0.1)
             else:
-                checks["isolation forest"] = IsolationForest(0.7, 100)
+                checks["isolation forest 0.65"] = IsolationForest(0.65, 100)
+                checks["isolation forest 0.6"] = IsolationForest(0.6, 100)
+                checks["specification"] = Specification.learn(split.test, margin=0.5)
             sets = {"standard": standard(split.train, reference)}
             clients += [(split.train.take(part), checks, sets) for part in IID(clients_each)(split.train, root)[:2]]
         found[name] = _run(clients, mixes)

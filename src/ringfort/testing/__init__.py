@@ -8,15 +8,18 @@ from ringfort.testing.detectors import check_detector
 from ringfort.testing.mechanisms import check_mechanism
 from ringfort.testing.randomness import DeterministicRandom
 from ringfort.testing.rules import check_rule
+from ringfort.testing.sanitisers import check_check, check_sanitiser
 from ringfort.testing.seals import check_seal
 from ringfort.testing.toys import toy_context, toy_rows
 
 __all__ = [
     "DeterministicRandom",
     "check_attack",
+    "check_check",
     "check_detector",
     "check_mechanism",
     "check_rule",
+    "check_sanitiser",
     "check_seal",
     "toy_context",
     "toy_rows",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +63,11 @@ class Check(Protocol):
 def quiet(n_rows: int) -> Signs:
     """Nothing suspicious."""
     return Signs(np.zeros(n_rows), {})
+
+
+def flat(inputs: NDArray[Any]) -> NDArray[Any]:
+    """(N, numbers per row), also of no rows."""
+    return inputs.reshape(len(inputs), math.prod(inputs.shape[1:]))
 
 
 def noted(scores: F64, suspicious: NDArray[np.bool_], note: str) -> Signs:

@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ringfort.client.sanitise.check import Signs, need_dimensions
+from ringfort.client.sanitise.check import Signs, flat, need_dimensions, quiet
 from ringfort.core.checks import fraction, whole
 from ringfort.core.dataset import Dataset
 from ringfort.core.tensors import digest_of
@@ -24,7 +24,7 @@ _BAND_BITS: Final = 16
 
 def row_digests(data: Dataset, *, labels: bool) -> NDArray[np.bytes_]:
     """(N,) SHA-256 of each row's input, and of its label and owner if `labels`."""
-    rows = np.ascontiguousarray(data.inputs).reshape(len(data), -1)
+    rows = flat(np.ascontiguousarray(data.inputs))
     found = np.empty(len(data), dtype="S64")
     for i, row in enumerate(rows):
         owner = "" if data.owners is None else str(data.owners[i])
@@ -87,8 +87,8 @@ class NearDuplicateImages:
     def __call__(self, data: Dataset, /) -> Signs:
         """Score: how many near copies a row's group holds beside it."""
         need_dimensions(self.name, data, (4,), "images (N, channels, H, W)")
-        grey = data.floats().mean(axis=1)
-        units = _units(grey.reshape(len(grey), -1))
+        grey = np.nan_to_num(data.floats(), posinf=0, neginf=0).mean(axis=1)
+        units = _units(flat(grey))
         groups = _Groups(len(data))
         hashes = average_hashes(grey)
         for band in range(64 // _BAND_BITS):
@@ -133,9 +133,11 @@ class NearDuplicates:
 
     def __call__(self, data: Dataset, /) -> Signs:
         """Score: how many near copies a row's group holds beside it."""
-        flat = np.nan_to_num(data.floats().reshape(len(data), -1))
-        spread = flat.std(axis=0) if len(flat) else np.ones(flat.shape[1], np.float32)
-        units = _units((flat - flat.mean(axis=0)) / np.where(spread > 0, spread, 1) if len(flat) else flat)
+        if not len(data):
+            return quiet(0)
+        rows = flat(np.nan_to_num(data.floats(), posinf=0, neginf=0))
+        spread = rows.std(axis=0)
+        units = _units((rows - rows.mean(axis=0)) / np.where(spread > 0, spread, 1))
         groups = _Groups(len(data))
         everybody = np.arange(len(data))
         for start in range(0, len(data), _BLOCK):
@@ -158,9 +160,9 @@ def average_hashes(grey: F32) -> U64:
     return hashes
 
 
-def _units(flat: F32) -> F32:
+def _units(rows: F32) -> F32:
     """Rows less their own mean, of length one; a constant row becomes zero."""
-    centred = flat - flat.mean(axis=1, keepdims=True)
+    centred = rows - rows.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(centred, axis=1, keepdims=True)
     units: F32 = centred / np.where(lengths > 0, lengths, 1)
     return units

@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 import numpy as np
 
 from ringfort.client.sanitise._sklearn import sklearn_module
-from ringfort.client.sanitise.check import Signs, quiet
+from ringfort.client.sanitise.check import Signs, flat, quiet
 from ringfort.client.sanitise.reference import Reference
 from ringfort.core.checks import fraction, whole
 from ringfort.core.dataset import Dataset
@@ -145,8 +145,8 @@ def _features(data: Dataset, reference: Reference | None) -> F32:
     if reference is not None:
         found = reference.features(data)
     else:
-        flat = np.nan_to_num(data.floats().reshape(len(data), -1), posinf=0, neginf=0)
-        centred = flat - flat.mean(axis=0)
+        rows = flat(np.nan_to_num(data.floats(), posinf=0, neginf=0))
+        centred = rows - rows.mean(axis=0)
         _, _, axes = np.linalg.svd(centred[:: max(1, len(centred) // 2_000)], full_matrices=False)
         found = centred @ axes[:_COMPONENTS].T
     scale = found.std() or 1

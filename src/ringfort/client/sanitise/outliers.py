@@ -53,6 +53,6 @@ class IsolationForest:
             return quiet(len(data))
         seed = Seeds(0).integer("isolation-forest") % 2**32
         forest = sklearn_module("ensemble").IsolationForest(n_estimators=self.trees, random_state=seed)
-        rows = np.nan_to_num(data.floats())
+        rows = np.nan_to_num(data.floats(), posinf=0, neginf=0)
         scores = -forest.fit(rows).score_samples(rows).astype(np.float64)
         return noted(scores, scores >= self.above, "its anomaly score is {:.2f}")

@@ -42,7 +42,7 @@ class PatchConsensus:
 
     Does not protect against: triggers that move, that differ from row to row, that blend in or are fainter than
         `contrast`; a trigger in fewer than `least` rows; a class whose honest pictures share a patch that others lack
-        (they are flagged too).
+        (they are flagged too: a third of 8x8 digits, whose strokes are as small as triggers).
 
     Cost: per size, side^2 passes over the pixels and a sort of the rows at each place.
 
@@ -85,7 +85,7 @@ class PatchConsensus:
         rng = np.random.Generator(np.random.PCG64(size))
         weights = rng.integers(0, 1 << 63, (pixels.shape[1], size, size), dtype=np.uint64) | np.uint64(1)
         ground = int(np.bincount(pixels.reshape(-1)).argmax())
-        empty = weights.sum(dtype=np.uint64) * np.uint64(ground)
+        empty = (weights * np.uint64(ground)).sum(dtype=np.uint64)
         lines = max(1, _BLOCK_BYTES // (8 * n * width))
         for top in range(0, height - size + 1, lines):
             bottom = min(top + lines, height - size + 1)

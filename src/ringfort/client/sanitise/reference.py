@@ -87,7 +87,7 @@ class Reference:
         except Incompatible:
             return self._all(data)
         parts = [
-            net.activations(self.params, np.nan_to_num(data.floats(slice(at, at + _BATCH))))[
+            net.activations(self.params, np.nan_to_num(data.floats(slice(at, at + _BATCH)), posinf=0, neginf=0))[
                 -2 if net.layers[1:] else -1
             ]
             for at in range(0, len(data), _BATCH)
@@ -100,7 +100,7 @@ class Reference:
 
     def _scores(self, data: Dataset, rows: slice) -> F64:
         try:
-            scores = self.model.logits(self.params, np.nan_to_num(data.floats(rows)))
+            scores = self.model.logits(self.params, np.nan_to_num(data.floats(rows), posinf=0, neginf=0))
         except (ValueError, RuntimeError) as error:
             raise Incompatible(f"the reference does not take inputs of shape {data.input_shape}") from error
         if scores.shape[1] != len(data.classes):

@@ -14,6 +14,7 @@ import tomli_w
 from numpy.typing import NDArray
 
 from ringfort.client.sanitise.check import Signs
+from ringfort.client.sanitise.check import flat as flattened
 from ringfort.core.checks import at_least, fraction, whole
 from ringfort.core.dataset import Dataset
 from ringfort.core.errors import DataUnavailable, InvalidValue, UnknownName
@@ -75,7 +76,7 @@ class Specification:
         """Score: the share of a row's numbers that are outside their range, infinite, or missing beyond the allowed."""
         if unlike := self._unlike(data):
             return Signs(np.zeros(len(data)), {}, unlike)
-        flat = np.ascontiguousarray(data.inputs).reshape(len(data), -1)
+        flat = flattened(np.ascontiguousarray(data.inputs))
         missing = np.isnan(flat)
         with np.errstate(invalid="ignore"):
             outside = (
@@ -123,7 +124,7 @@ class Specification:
         at_least(0, margin=margin)
         if not len(data):
             raise InvalidValue("a specification is not learnt from no rows")
-        flat = data.inputs.reshape(len(data), -1)
+        flat = flattened(data.inputs)
         if flat.dtype == np.uint8:
             lows, highs, null = np.array([0.0]), np.array([255.0]), 0.0
         else:

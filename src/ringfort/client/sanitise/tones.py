@@ -71,7 +71,7 @@ class ToneConsensus:
     @staticmethod
     def _heights(data: Dataset) -> F64:
         """(N, frequencies) power over the median of its surroundings, in decibels; channels add up."""
-        series = np.nan_to_num(data.floats()).astype(np.float64)
+        series = np.nan_to_num(data.floats(), posinf=0, neginf=0).astype(np.float64)
         series = series.reshape(len(data), -1, series.shape[-1])
         window = np.hanning(series.shape[-1])
         power = (np.abs(np.fft.rfft((series - series.mean(axis=-1, keepdims=True)) * window)) ** 2).sum(axis=1)
