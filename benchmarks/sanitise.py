@@ -4,7 +4,7 @@
     python -m benchmarks.sanitise tables --out runs/sanitise-tables.json          # a minute
     python -m benchmarks.sanitise federation --out runs/sanitise-federation.json  # minutes
 
-`images`: Fashion-MNIST, clients of about 600 rows, two per seed. The reference is a perceptron trained on 5,000 test
+`images`: Fashion-MNIST, one client of about 600 rows per seed. The reference is a perceptron trained on 5,000 test
 images, none of them a client's; `poisoned` is trained on the same images with a pixel backdoor in 10 %. `tables`: the
 same for digits (clients of 480 rows) and breast cancer (228), reference trained on the test part. `federation`: 20
 clients, 4 of them with an infected pipeline, the plain mean.
@@ -176,7 +176,10 @@ def images(seeds: int) -> dict[str, Any]:
         "clean": None,
         "flip 5>7": flip(5, 7),
         "noise 20 %": noisy,
-        **{f"badnets {f:.0%} {s}x{s}": backdoor(f, s) for f in (0.5, 0.1) for s in (1, 2, 3, 5)},
+        **{
+            f"badnets {f:.0%} {s}x{s}": backdoor(f, s)
+            for f, s in ((0.5, 3), (0.1, 1), (0.1, 2), (0.1, 3), (0.1, 5), (0.03, 3))
+        },
     }
     ways: dict[str, Partition] = {"iid": IID(100), "dirichlet 0.5": Dirichlet(100, 0.5, 100)}
     clients: dict[str, list[Any]] = {way: [] for way in ways}
@@ -195,7 +198,6 @@ def images(seeds: int) -> dict[str, Any]:
             "neighbours, reference": NeighbourLabels(10, 0.8, reference),
             "neighbours, pixels": NeighbourLabels(10, 0.8),
             "confident, reference": ConfidentLearning(5, reference),
-            "confident, pixels": ConfidentLearning(5),
             "patches 2,3,4": PatchConsensus((2, 3, 4), 0.1, 5, 0.02, 0.1),
             "patches 3": PatchConsensus((3,), 0.1, 5, 0.02, 0.1),
             "patches 3, no contrast": PatchConsensus((3,), 0.1, 5, 0.02, 0.0),
@@ -203,7 +205,7 @@ def images(seeds: int) -> dict[str, Any]:
             "near duplicates, hash alone": NearDuplicateImages(3, 0.0),
         }
         for way, deal in ways.items():
-            parts = sorted(deal(split.train, root), key=lambda part: abs(len(part) - 600))[:2]
+            parts = sorted(deal(split.train, root), key=lambda part: abs(len(part) - 600))[:1]
             sets = {"standard": standard(split.train, reference), "standard, no reference": standard(split.train, None)}
             clients[way] += [(split.train.take(part), checks, sets) for part in parts]
     return {
@@ -248,7 +250,7 @@ def tables(seeds: int) -> dict[str, Any]:
 
 
 def federation(seeds: int) -> dict[str, Any]:
-    """What it buys: accuracy and attack success under the mean, last 5 of 20 rounds, 4 of 20 owners infected."""
+    """What it buys: accuracy and attack success under the mean, last 5 of 15 rounds, 4 of 20 owners infected."""
     split = data.load("fashion-mnist")
     some = split.train.take(np.arange(20_000))
     model = NumpyModel(784, 10, (64,))
@@ -265,7 +267,7 @@ def federation(seeds: int) -> dict[str, Any]:
             model=lambda: model,
             training=LocalTraining(30, 32, 0.05, 0.9),
             gate=Gate(max_norm=100.0, max_examples=60_000),
-            rounds=20,
+            rounds=15,
             cohort=None,
             deadline_s=None,
             sample=2_000,
