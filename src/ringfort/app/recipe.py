@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_origin, get_type_hints
 
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
@@ -48,13 +48,18 @@ def _models(registry: dict[str, type[Any]], given: frozenset[str] = frozenset())
     for name, kind in registry.items():
         hints = get_type_hints(kind)
         parameters: dict[str, Any] = {
-            f.name: (hints[f.name], ... if f.default is MISSING else f.default)
+            f.name: (_lists(hints[f.name]), ... if f.default is MISSING else f.default)
             for f in fields(kind)
             if f.name not in given
         }
         parameters["name"] = (Literal[name], ...)
         models.append(create_model(kind.__name__, __base__=_Named, __doc__=title(kind), **parameters))
     return models
+
+
+def _lists(hint: Any) -> Any:
+    """TOML has lists where a dataclass has tuples."""
+    return Annotated[hint, Field(strict=False)] if get_origin(hint) is tuple else hint
 
 
 def _one_of(models: list[type[_Named]], short: Callable[[object], object] = _name_only) -> Any:
