@@ -256,7 +256,7 @@ def tables(seeds: int, quick: bool) -> dict[str, Any]:
 
 
 def federation(seeds: int, quick: bool) -> dict[str, Any]:
-    """What it buys: accuracy and attack success under the mean, last 5 of 15 rounds, 600 rows each, 4 of 20 owners infected."""
+    """What it buys: accuracy and attack success under the mean, last 5 of 15 rounds, 4 of 20 owners infected."""
     split = data.load("fashion-mnist")
     some = split.train.take(np.arange(12_000))
     model = NumpyModel(784, 10, (64,))
