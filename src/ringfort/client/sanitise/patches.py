@@ -35,7 +35,7 @@ class PatchConsensus:
         least: and their smallest number, at least 2.
         elsewhere: largest share of the other labels' rows that may hold it, in [0, 1].
         contrast: pixels count as background that differ from it by less than this share of the whole range, in [0, 1].
-            0.1 took away every honest row's flag in the data it was chosen on (docs/sanitisation.md).
+            With 0.1 under 1 % of honest rows of Fashion-MNIST are flagged (docs/sanitisation.md).
 
     Guarantees: windows are compared whole (by a 64-bit hash of their 256 levels). A label alone in the data gives no
         signs, since there is nothing to compare it with.

@@ -114,8 +114,8 @@ class ReferenceLoss:
 
     Args:
         reference: an audited model.
-        below: suspicious is a label whose probability is below this, in (0, 1). 0.05 flags 2 % of honest rows of
-            Fashion-MNIST (docs/sanitisation.md).
+        below: suspicious is a label whose probability is below this, in (0, 1). 0.05 flags 5 % of honest rows of
+            Fashion-MNIST with a reference of 82 % accuracy, 15 % on unequal clients (docs/sanitisation.md).
 
     Guarantees: looks at each row by itself, so that a poisoned majority changes nothing.
 
