@@ -143,8 +143,6 @@ def grade(findings: Iterable[Finding]) -> str:
     """
     found = worst_first(findings)
     if not found:
-        return Status.INCONCLUSIVE.value
+        return str(Status.INCONCLUSIVE.value)
     worst = found[0]
-    if worst.status is Status.FAIL:
-        return worst.severity.value
-    return worst.status.value
+    return str((worst.severity if worst.status is Status.FAIL else worst.status).value)
