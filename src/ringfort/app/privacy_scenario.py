@@ -30,9 +30,12 @@ from ringfort.audit.canary import (
     central_release,
     distributed_claim,
     distributed_release,
+    example_claim,
+    example_release,
 )
 from ringfort.audit.inference import (
     Effort,
+    ExampleProtection,
     PrivacyReport,
     PrivacyScenario,
     Property,
@@ -53,6 +56,7 @@ from ringfort.core.values import F32, F64, I64
 from ringfort.privacy import (
     CentralNoise,
     DistributedNoise,
+    ExampleNoise,
     Grid,
     LocalNoise,
     Neighbouring,
@@ -72,7 +76,7 @@ _ATTACKING: Final = "training and attacking a federation"
 _MARKED: Final = 10
 """At most so many examples of a client carry the inferred property, a tenth of all it holds."""
 
-_Noise = CentralNoise | DistributedNoise | LocalNoise
+_Noise = CentralNoise | DistributedNoise | LocalNoise | ExampleNoise
 
 
 @dataclass(frozen=True)
@@ -260,6 +264,12 @@ def plan(recipe: Recipe, scenario: Scenario, rule: str, canaries: int) -> Privac
             f"The budget of epsilon {recipe.privacy.epsilon:g} is spent before round {scenario.rounds}: a training run "
             "stops there. All rounds were audited."
         )
+    if isinstance(mechanism, ExampleNoise):
+        notes.append(
+            "The claim is for single examples: each canary is one example of one client, which is read after every "
+            f"step. The tested clients hold at most {ROWS} examples and draw each with the recipe's chance, so their "
+            "minibatches are smaller than planned. The property is one that many examples share: it is not covered."
+        )
     single = outside = None
     if isinstance(mechanism, CentralNoise):
         single = base
@@ -307,6 +317,8 @@ def _claim(
     mechanism: _Noise, scenario: Scenario, setting: Setting, delta: float, seeds: Seeds
 ) -> tuple[Claim, Callable[[], Release]]:
     rounds = scenario.rounds
+    if isinstance(mechanism, ExampleNoise):
+        return example_claim(mechanism, rounds, delta), example_release(mechanism)
     if isinstance(mechanism, CentralNoise):
         return central_claim(mechanism, rounds, delta), central_release(mechanism, seeds.child("audit", "cohorts"))
     if isinstance(mechanism, LocalNoise):
@@ -350,6 +362,8 @@ def local_release(mechanism: LocalNoise) -> Callable[[], Release]:
 
 def _protection(mechanism: _Noise, clients: int) -> Protection:
     z, clip = mechanism.noise_multiplier, mechanism.clip.norm
+    if isinstance(mechanism, ExampleNoise):
+        return ExampleProtection(clip, z, mechanism.clip, mechanism.sampling.rate, mechanism.sampling.expected)
     if isinstance(mechanism, LocalNoise):
         return Protection(clip, z)
     if isinstance(mechanism, DistributedNoise):
@@ -360,7 +374,7 @@ def _protection(mechanism: _Noise, clients: int) -> Protection:
 
 
 def _covered(mechanism: _Noise) -> frozenset[View]:
-    if isinstance(mechanism, LocalNoise):
+    if isinstance(mechanism, LocalNoise | ExampleNoise):
         return frozenset(View)
     if isinstance(mechanism, DistributedNoise):
         return frozenset({View.TOTAL, View.FINAL_MODEL})
@@ -372,11 +386,13 @@ def _design(mechanism: _Noise, claim: Claim, scenario: Scenario, rule: str, popu
         LocalNoise: NoisePlace.LOCAL,
         DistributedNoise: NoisePlace.DISTRIBUTED,
         CentralNoise: NoisePlace.CENTRAL,
+        ExampleNoise: NoisePlace.EXAMPLE,
     }[type(mechanism)]
-    sampled = isinstance(mechanism, CentralNoise) and isinstance(mechanism.sampling, Poisson)
+    by_example = isinstance(mechanism, ExampleNoise)
+    sampled = by_example or (isinstance(mechanism, CentralNoise) and isinstance(mechanism.sampling, Poisson))
     return PrivacyDesign(
         place=place,
-        cohorts=_drawn(scenario, population),
+        cohorts=Cohorts.POISSON if by_example else _drawn(scenario, population),
         counted_cohorts=Cohorts.POISSON if sampled else Cohorts.EVERYONE,
         neighbouring=mechanism.neighbouring,
         clip_norm=mechanism.clip.norm,
@@ -393,7 +409,7 @@ def _design(mechanism: _Noise, claim: Claim, scenario: Scenario, rule: str, popu
         sealed=scenario.seal is not None,
         selecting_rule=rule != "mean",
         extras=frozenset(),  # a private client claims one example, whatever it holds, and sends nothing else
-        population=population,
+        population=mechanism.sampling.of if isinstance(mechanism, ExampleNoise) else population,
     )
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ringfort.app.recipe import CentralSpec, DistributedSpec, LocalSpec, Recipe
+from ringfort.app.recipe import CentralSpec, DistributedSpec, ExampleSpec, LocalSpec, Recipe
 from ringfort.audit.scenario import Scenario
-from ringfort.client.private import ClientPrivacy
+from ringfort.client.private import ClientPrivacy, ExamplePrivacy, require_example_gradients
 from ringfort.core.errors import Incompatible
 from ringfort.core.randomness import Seeds
 from ringfort.privacy import (
@@ -20,6 +20,7 @@ from ringfort.privacy import (
     Clipping,
     DistributedNoise,
     Everyone,
+    ExampleNoise,
     FixedClip,
     FixedCohort,
     LayerClip,
@@ -68,7 +69,8 @@ def private(recipe: Recipe, scenario: Scenario, rule: str, folder: Path, stack: 
     spec = recipe.privacy
     if spec is None:
         return Private(scenario, None)
-    budget = Budget(spec.epsilon, spec.delta, Neighbouring(spec.neighbouring), Unit.CLIENT)
+    unit = Unit.EXAMPLE if isinstance(spec, ExampleSpec) else Unit.CLIENT
+    budget = Budget(spec.epsilon, spec.delta, Neighbouring(spec.neighbouring), unit)
     if isinstance(spec, CentralSpec):
         mechanism = _central(spec, _sampling(recipe, scenario), scenario)
         _require(mechanism, rule, scenario)
@@ -79,6 +81,10 @@ def private(recipe: Recipe, scenario: Scenario, rule: str, folder: Path, stack: 
         local = LocalNoise(_clip(spec, scenario), spec.noise_multiplier, budget.neighbouring)
         _require(local, rule, scenario)
         return Private(replace(scenario, privacy=ClientPrivacy(local, budget, folder / LEDGERS)), None)
+    if isinstance(spec, ExampleSpec):
+        example = _example(spec, scenario)
+        _require(example, rule, scenario)
+        return Private(replace(scenario, privacy=ExamplePrivacy(example, budget, folder / LEDGERS)), None)
     shares = _distributed(spec, scenario)
     _require(shares, rule, scenario)
     seal: Any = scenario.seal
@@ -97,7 +103,22 @@ def _central(spec: CentralSpec, sampling: Sampling, scenario: Scenario) -> Centr
     return CentralNoise(clip, spec.noise_multiplier, sampling, Neighbouring(spec.neighbouring))
 
 
-def _clip(spec: CentralSpec | LocalSpec | DistributedSpec, scenario: Scenario) -> FixedClip | LayerClip:
+def _example(spec: ExampleSpec, scenario: Scenario) -> ExampleNoise:
+    """DP-SGD with the recipe's local steps; its batch is the expected minibatch, and what sums are divided by."""
+    training = scenario.training
+    if training.batch >= spec.examples:
+        raise Incompatible(
+            f"train.batch = {training.batch} is not below privacy.examples = {spec.examples}: minibatches are drawn by "
+            "coins with chance batch / examples"
+        )
+    if spec.delta > 1 / spec.examples:
+        raise Incompatible(f"privacy.delta must be at most one over privacy.examples, {1 / spec.examples:.3g}")
+    require_example_gradients(scenario.model(), scenario.train)
+    sampling = Poisson(training.batch / spec.examples, spec.examples)
+    return ExampleNoise(_clip(spec, scenario), spec.noise_multiplier, sampling, training.steps)
+
+
+def _clip(spec: CentralSpec | LocalSpec | DistributedSpec | ExampleSpec, scenario: Scenario) -> FixedClip | LayerClip:
     """The whole update to clip_norm, or every tensor to an equal part of it: the squares of the parts add up to it."""
     if not spec.per_layer:
         return FixedClip(spec.clip_norm)

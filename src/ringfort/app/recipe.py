@@ -258,6 +258,16 @@ class DistributedSpec(_Noise):
     colluding: int = Field(ge=0, description="how many of these may tell the server their shares, or add none")
 
 
+class ExampleSpec(_Noise):
+    """Each client trains by DP-SGD: clipped gradients of single examples, noise in every local step."""
+
+    where: Literal["example"]
+    neighbouring: Literal["add-or-remove-one"]
+    examples: int = Field(
+        ge=2, description="of a client, as planned, a public number: a step takes each with chance batch / examples"
+    )
+
+
 class ActivationSpec(_Strict):
     """The part of a guard that looks at what the client's data does in the model."""
 
@@ -292,7 +302,7 @@ class SanitiseSpec(_Strict):
     reference: ReferenceSpec | None = None
 
 
-PrivacySpec = Annotated[CentralSpec | LocalSpec | DistributedSpec, Field(discriminator="where")]
+PrivacySpec = Annotated[CentralSpec | LocalSpec | DistributedSpec | ExampleSpec, Field(discriminator="where")]
 
 
 class ThresholdSpec(_Strict):

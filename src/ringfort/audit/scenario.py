@@ -13,7 +13,7 @@ from ringfort.audit.measure import evaluator
 from ringfort.audit.results import SanitisedRow
 from ringfort.client.guards import Guard
 from ringfort.client.node import LocalClient, local_clients
-from ringfort.client.private import ClientPrivacy
+from ringfort.client.private import Privacy
 from ringfort.client.sanitise import Report, Sanitiser, sanitised
 from ringfort.core.dataset import Dataset
 from ringfort.core.ports import LocalTraining, Model
@@ -51,7 +51,7 @@ class Scenario:
         recipe: digest of the resolved recipe.
         seal: how updates reach the server; None lets it read every one.
         rate: instead of `cohort`: each client is asked with this chance (Poisson sampling).
-        privacy: what every client does to its update before it leaves.
+        privacy: what every client does so that its update tells little.
         guard: what every client does to a broadcast model before it trains it.
         sanitiser: what every honest owner does to its data once, before it trains; None trains on all of them.
         root: data that the server itself holds and trusts, for rules that compare with what it learns there.
@@ -71,7 +71,7 @@ class Scenario:
     recipe: str
     seal: Seal | None = None
     rate: float | None = None
-    privacy: ClientPrivacy | None = None
+    privacy: Privacy | None = None
     guard: Guard | None = None
     root: Dataset | None = field(default=None, repr=False)
     sanitiser: Sanitiser | None = None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ringfort.client.guards import Guard
-from ringfort.client.private import ClientPrivacy
+from ringfort.client.private import Privacy
 from ringfort.core.dataset import Dataset
 from ringfort.core.errors import InvalidValue, TooManySuspicious, TransportError
 from ringfort.core.ports import LocalTraining, Model
@@ -27,7 +27,7 @@ class LocalClient:
         data: what only this client sees.
         training: the local steps.
         seeds: the simulation's root; the client draws from its own branch.
-        privacy: what it does to its update before it leaves; it then claims one example. None sends it as it is.
+        privacy: how it trains or what it does to its update before it leaves; it then claims one example. None sends it as it is.
         guard: what it does to a broadcast model before it trains it; None trains whatever comes.
         stopped: why its data await a person (`client.sanitise`); it then trains nothing. None trains.
 
@@ -40,7 +40,7 @@ class LocalClient:
     data: Dataset = field(repr=False)
     training: LocalTraining
     seeds: Seeds
-    privacy: ClientPrivacy | None = None
+    privacy: Privacy | None = None
     guard: Guard | None = None
     stopped: str | None = None
 
@@ -62,9 +62,10 @@ class LocalClient:
             rng = self.seeds.child("guard", broadcast.round, self.client)
             self.guard.check(self.model, broadcast.params, self.data, rng)
         rng = self.seeds.child("train", broadcast.round, self.client)
-        delta = self.model.train(broadcast.params, self.data, self.training, rng)
-        if self.privacy is not None:
-            delta = self.privacy.protect(self.client, broadcast, delta)
+        if self.privacy is None:
+            delta = self.model.train(broadcast.params, self.data, self.training, rng)
+        else:
+            delta = self.privacy.update(self.client, broadcast, self.model, self.data, self.training, rng)
         examples = len(self.data) if self.privacy is None else 1  # how many there are is a secret too
         return encode_update(self.client, broadcast, delta, examples, self.model.schema)
 
@@ -87,7 +88,7 @@ def local_clients(
     model: Model,
     training: LocalTraining,
     seeds: Seeds,
-    privacy: ClientPrivacy | None = None,
+    privacy: Privacy | None = None,
     guard: Guard | None = None,
 ) -> tuple[LocalClient, ...]:
     """One honest client per part: each gets a copy of its rows of `data` and a name from `client_names`."""

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from ringfort.client.batches import minibatches
 from ringfort.core.dataset import Dataset
-from ringfort.core.errors import Incompatible
+from ringfort.core.errors import Incompatible, MissingExtra
 from ringfort.core.ports import LocalTraining
 from ringfort.core.randomness import Seeds
 from ringfort.core.tensors import Schema
-from ringfort.core.values import F32
+from ringfort.core.values import F32, I64
 
 __all__ = ["TorchModel", "cnn", "logistic", "mlp"]
 
@@ -46,6 +46,7 @@ class TorchModel:
 
     def __init__(self, build: Callable[[], nn.Module]) -> None:
         self.build = build
+        self._by_example: Any = None
         with torch.random.fork_rng(devices=[]):
             self._module = build().train()
         buffers = [name for name, _ in self._module.named_buffers()]
@@ -97,6 +98,35 @@ class TorchModel:
                 flat.add_(velocity, alpha=-plan.learning_rate)
             return (flat - start).numpy()
 
+    def example_gradients(self, params: F32, inputs: NDArray[Any], labels: I64) -> F32:
+        """(N, d) float32: every example's own gradient, by opacus.
+
+        Raises:
+            MissingExtra (RF105): opacus is not installed (extra `dpsgd`).
+            Incompatible (RF103): a layer that mixes examples, or one that opacus cannot take apart.
+
+        Cost: one forward and one backward pass, and N * d floats.
+        """
+        if self._by_example is None:
+            self._by_example = _sampled(self.build)
+        module, rows = self._by_example, np.empty((len(inputs), self._schema.d), dtype=np.float32)
+        if not len(inputs):
+            return rows
+        x = torch.from_numpy(np.require(inputs, dtype=np.float32, requirements=["C", "W"]))
+        x.requires_grad_()  # opacus' hooks want something to differentiate by in the first layer
+        named = {name.removeprefix("_module."): p for name, p in module.named_parameters()}
+        flat = torch.tensor(params)
+        for name, shape in self._schema.tensors:
+            named[name].data = flat[self._schema.slices[name]].view(shape)
+            named[name].grad_sample = None
+        with torch.random.fork_rng(devices=[]):
+            loss: Tensor = F.cross_entropy(module(x), torch.from_numpy(labels), reduction="sum")
+            torch.autograd.backward(loss)
+        for name, part in self._schema.slices.items():
+            rows[:, part] = named[name].grad_sample.reshape(len(inputs), -1).numpy()
+            named[name].grad = named[name].grad_sample = None
+        return rows
+
     def logits(self, params: F32, inputs: NDArray[Any]) -> F32:
         """(N, classes) float32 scores, in evaluation mode."""
         x = torch.from_numpy(np.require(inputs, dtype=np.float32, requirements=["C", "W"]))
@@ -106,6 +136,27 @@ class TorchModel:
             parts: list[Tensor] = [self._module(part) for part in torch.split(x, _EVALUATION_BATCH)]
             out: F32 = torch.cat(parts).numpy()
             return out
+
+
+def _sampled(build: Callable[[], nn.Module]) -> Any:
+    """A second copy of the module whose backward pass leaves one gradient per example, by opacus.
+
+    opacus' noise, optimiser and accountants are not used: its noise is float normals (its secure mode needs a package
+    that cannot be installed any more), and how steps are counted is the ledger's business.
+    """
+    try:
+        from opacus.grad_sample import GradSampleModule
+        from opacus.validators import ModuleValidator
+    except ImportError as error:
+        raise MissingExtra("example-level privacy of a torch model needs opacus: pip install 'ringfort[dpsgd]'") from error
+    with torch.random.fork_rng(devices=[]):
+        module = build().train()
+    if problems := ModuleValidator.validate(module, strict=False):
+        raise Incompatible(f"this module has no per-example gradients: {problems[0]}")
+    try:
+        return GradSampleModule(module, loss_reduction="sum")
+    except NotImplementedError as error:
+        raise Incompatible(f"this module has no per-example gradients: {error}") from error
 
 
 class _Centre(nn.Module):

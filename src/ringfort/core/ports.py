@@ -14,9 +14,9 @@ from ringfort.core.dataset import Dataset
 from ringfort.core.errors import InvalidValue
 from ringfort.core.randomness import Seeds
 from ringfort.core.tensors import Schema
-from ringfort.core.values import F32, Aggregate, ClientId
+from ringfort.core.values import F32, I64, Aggregate, ClientId
 
-__all__ = ["Exchange", "Failure", "LocalTraining", "Model", "Reply", "Rule"]
+__all__ = ["ExampleModel", "Exchange", "Failure", "LocalTraining", "Model", "Reply", "Rule"]
 
 View = TypeVar("View", contravariant=True)
 
@@ -86,6 +86,23 @@ class Model(Protocol):
 
     def logits(self, params: F32, inputs: NDArray[Any]) -> F32:
         """(N, classes) float32 scores for float32 inputs (N, ...)."""
+        ...
+
+
+@runtime_checkable
+class ExampleModel(Model, Protocol):
+    """A model that can say what each example of a batch pulls at, as example-level differential privacy needs."""
+
+    def example_gradients(self, params: F32, inputs: NDArray[Any], labels: I64) -> F32:
+        """(N, d) float32: the gradient of every example's own cross-entropy, in the schema's order.
+
+        Args:
+            params: (d,) where.
+            inputs: (N, ...) float32; N may be 0.
+            labels: (N,).
+
+        No row may depend on another example.
+        """
         ...
 
 

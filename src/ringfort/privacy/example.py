@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar, Final
+
+import numpy as np
 
 from ringfort.core.checks import positive, whole
 from ringfort.core.errors import BudgetExceeded, Incompatible, InvalidValue
 from ringfort.core.randomness import SecureRandom
-from ringfort.core.values import F32
+from ringfort.core.values import F32, I64
 from ringfort.privacy.clipping import AdaptiveClip, Clipping
 from ringfort.privacy.events import Gaussian
 from ringfort.privacy.grid import STEPS
@@ -54,6 +57,7 @@ class ExampleNoise:
     sampling: Poisson
     steps: int
     name: ClassVar[str] = "example"
+    neighbouring: ClassVar[Neighbouring] = Neighbouring.ADD_OR_REMOVE
 
     def __post_init__(self) -> None:
         positive(noise_multiplier=self.noise_multiplier)
@@ -73,7 +77,7 @@ class ExampleNoise:
         return Claim(
             self.name,
             Unit.EXAMPLE,
-            Neighbouring.ADD_OR_REMOVE,
+            self.neighbouring,
             "the server, other clients, and whoever reads what the client sends",
             "nobody but the client itself",
             "Example-level differential privacy (add-or-remove-one) of every update that is sent. It hides single "
@@ -94,6 +98,16 @@ class PaidSteps:
         self._mechanism, self._left, self._random = mechanism, mechanism.steps, random
         norm = mechanism.clip.norm
         self.release = Release(mechanism.name, mechanism.event, norm, norm / STEPS, paid, is_private(random))
+
+    def rows(self, count: int) -> I64:
+        """Which of `count` examples the next minibatch holds: each by its own coin, from the operating system.
+
+        The chance is the sampling rate, rounded down to a multiple of 2^-64: never more than what is counted. That
+        nobody can foresee the coins is what sampling's discount rests on, so no seed of a simulation draws them.
+        """
+        words = np.frombuffer(self._random.token(8 * count), dtype="<u8")
+        limit = np.uint64(int(Fraction(self._mechanism.sampling.rate) * 2**64))
+        return np.flatnonzero(words < limit).astype(np.int64)
 
     def privatise(self, gradients: F32) -> F32:
         """The noisy mean gradient, (d,) float32, of one minibatch.

@@ -89,6 +89,7 @@ class Account:
         tariff: every event that may be charged, by name.
         entries: every charge, in order.
         head: the digest of the last line; keep it elsewhere to notice a ledger that was cut.
+        at_once: the most of each event that one charge may hold.
     """
 
     run: str
@@ -96,6 +97,7 @@ class Account:
     tariff: Mapping[str, Event]
     entries: tuple[Entry, ...]
     head: str
+    at_once: int = 1
 
     def counts(self, client: ClientId | None = None) -> Counter[str]:
         """What was charged to a client, or, without one, to somebody who never took part by name."""
@@ -178,11 +180,12 @@ class Ledger:
         run: the run's name; an old file must have the same.
         budget: as above; an old file must have the same.
         tariff: name -> event: everything that may ever be charged here. An old file must have the same.
+        at_once: the most of each event that one charge may hold, >= 1. An old file must have the same.
 
     Guarantees:
         When `charge` returns, the charge survives kill -9 and a power cut (as far as the disk honours fsync). Nothing
         was released before: mechanisms want the receipt. A charge whose release never happened stays spent.
-        A line that a crash cut is counted, to everybody, as one of each event in the tariff: its release can only have
+        A line that a crash cut is counted, to everybody, as `at_once` of each event in the tariff: its release can only have
         happened if the disk lied about writing it, but then it did cost.
         One writer at a time: a second one is refused.
 
@@ -194,9 +197,12 @@ class Ledger:
     Cost: one fsync and, per new count of events, one call of the accountant (about 30 ms) a charge.
     """
 
-    def __init__(self, path: Path, run: str, budget: Budget, tariff: Mapping[str, Event]) -> None:
+    def __init__(
+        self, path: Path, run: str, budget: Budget, tariff: Mapping[str, Event], *, at_once: int = 1
+    ) -> None:
         if not tariff:
             raise InvalidValue("a ledger needs at least one event that may be charged")
+        whole(1, at_once=at_once)
         for event in tariff.values():
             check_countable(event, budget.neighbouring)
         self._path, self._end = path, 0
@@ -206,7 +212,7 @@ class Ledger:
             raise OutputUnwritable(f"cannot write {path}: {error.strerror or error}") from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._account = self._resume(run, budget, tariff)
+            self._account = self._resume(Account(run, budget, dict(tariff), (), "", at_once))
         except BlockingIOError as error:
             self._file.close()
             raise OutputUnwritable(f"{path} is being written by another process") from error
@@ -239,7 +245,7 @@ class Ledger:
         for name, count in counts.items():
             if name not in self._account.tariff:
                 raise UnknownName.of("event in this ledger's tariff", name, self._account.tariff)
-            whole(1, count=count)
+            whole(1, self._account.at_once, count=count)
         if not counts or (clients is not None and not clients):
             raise InvalidValue("a charge needs at least one event, and None or at least one client")
         entry = Entry(round, dict(counts), None if clients is None else tuple(sorted(set(clients))))
@@ -261,16 +267,16 @@ class Ledger:
                     f"budget is {now.budget.epsilon:g}: nothing was released"
                 )
 
-    def _resume(self, run: str, budget: Budget, tariff: Mapping[str, Event]) -> Account:
+    def _resume(self, fresh: Account) -> Account:
         data = self._path.read_bytes()
-        opening = _opening(run, budget, tariff)
+        opening = _opening(fresh)
         if b"\n" not in data:  # new, or cut before its first line was whole: nothing was charged under it
-            self._account = Account(run, budget, dict(tariff), (), "")
+            self._account = fresh
             self._append(opening)
             sync_folder(self._path.parent)
             return self._account
         found, torn = _read(data)
-        if _opening(found.run, found.budget, found.tariff) != opening:
+        if _opening(found) != opening:
             raise InvalidValue(
                 f"{self._path} is the ledger of another run, budget or tariff: continue it with its own, "
                 "or choose another file"
@@ -330,9 +336,10 @@ def read_account(path: Path) -> Account:
     return _read(data)[0]
 
 
-def _opening(run: str, budget: Budget, tariff: Mapping[str, Event]) -> dict[str, Any]:
-    priced = {name: event_to_json(event) for name, event in tariff.items()}
-    return {"v": 1, "kind": "open", "run": run, "budget": budget.to_json(), "tariff": priced}
+def _opening(account: Account) -> dict[str, Any]:
+    priced = {name: event_to_json(event) for name, event in account.tariff.items()}
+    more = {} if account.at_once == 1 else {"at_once": account.at_once}
+    return {"v": 1, "kind": "open", "run": account.run, "budget": account.budget.to_json(), "tariff": priced, **more}
 
 
 def _entry_json(entry: Entry) -> dict[str, Any]:
@@ -362,7 +369,7 @@ def _read(data: bytes) -> tuple[Account, bytes]:
 
 
 def _torn(account: Account) -> Entry:
-    return Entry(-1, dict.fromkeys(account.tariff, 1), None)
+    return Entry(-1, dict.fromkeys(account.tariff, account.at_once), None)
 
 
 def _fields(line: bytes, head: str) -> dict[str, Any]:
@@ -386,8 +393,10 @@ def _continued(account: Account | None, fields: dict[str, Any]) -> Account:
             budget = fields["budget"]
             terms = (Neighbouring(budget["neighbouring"]), Unit(budget["unit"]))
             tariff = {str(name): event_from_json(event) for name, event in fields["tariff"].items()}
+            at_once = fields.get("at_once", 1)
+            whole(1, at_once=at_once)
             return Account(
-                fields["run"], Budget(budget["epsilon"], budget["delta"], *terms), tariff, (), fields["prev"]
+                fields["run"], Budget(budget["epsilon"], budget["delta"], *terms), tariff, (), fields["prev"], at_once
             )
         if fields["kind"] == "torn":
             entry = _torn(account)

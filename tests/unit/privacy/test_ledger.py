@@ -183,9 +183,25 @@ def test_a_tariff_that_cannot_be_counted_is_refused_at_the_start(path, event):
 
 def test_every_kind_of_event_survives_the_file(path):
     tariff = {"a": EVENT, "b": SkellamSum(1e6, 2e4, 1e2, 1e-20), "c": Gaussian(1.5, Poisson(0.25, 40), 1e-9)}
-    with opened(path, Budget(50.0, 1e-5, Neighbouring.ZERO_OUT, Unit.CLIENT), tariff) as ledger:
+    with Ledger(path, "run", Budget(50.0, 1e-5, Neighbouring.ZERO_OUT, Unit.CLIENT), tariff, at_once=2) as ledger:
         ledger.charge(1, {"b": 2}, None)
     assert read_account(path).tariff == tariff
+
+
+def test_a_cut_line_counts_as_the_most_that_one_charge_may_hold(path):
+    """A round of DP-SGD is charged as many steps at once; one step for a cut line would be too little."""
+    budget = Budget(50.0, 1e-5, Neighbouring.ADD_OR_REMOVE, Unit.EXAMPLE)
+    tariff = {"step": Gaussian(2.0, Poisson(0.1, 100), 0.0)}
+    with Ledger(path, "run", budget, tariff, at_once=20) as ledger:
+        ledger.charge(1, {"step": 20}, None)
+        with pytest.raises(InvalidValue, match="from 1 to 20"):
+            ledger.charge(2, {"step": 21}, None)
+    path.write_bytes(path.read_bytes() + b'{"cut')
+    assert read_account(path).counts()["step"] == 40
+    with Ledger(path, "run", budget, tariff, at_once=20) as ledger:
+        assert ledger.account.counts()["step"] == 40
+    with pytest.raises(InvalidValue, match="another run, budget or tariff"):
+        Ledger(path, "run", budget, tariff, at_once=30)
 
 
 def test_where_it_cannot_be_written(tmp_path, path):

@@ -14,7 +14,14 @@ from ringfort.audit.canary.design import (
     classical_epsilon,
 )
 from ringfort.audit.canary.lint import lint
-from ringfort.audit.canary.mechanisms import central_claim, central_release, distributed_claim, distributed_release
+from ringfort.audit.canary.mechanisms import (
+    central_claim,
+    central_release,
+    distributed_claim,
+    distributed_release,
+    example_claim,
+    example_release,
+)
 from ringfort.audit.canary.statistics import Estimate
 from ringfort.audit.canary.transcript import Release, Setting, Transcript
 from ringfort.audit.canary.verdict import ClaimAudit, Sight, Test, Verdict, audit_claim, examine, no_claim
@@ -49,6 +56,8 @@ __all__ = [
     "distributed_claim",
     "distributed_release",
     "examine",
+    "example_claim",
+    "example_release",
     "lint",
     "no_claim",
 ]

@@ -80,12 +80,13 @@ class Claim:
 
     Args:
         noise_multiplier: deviation of the noise on the sum in units of the clip norm, > 0.
-        clip_norm: no client adds more than this to one round's sum (L2), > 0.
-        sampling_rate: each client takes part in each round independently with this probability, in (0, 1].
+        clip_norm: no unit adds more than this to one release's sum (L2), > 0.
+        sampling_rate: each unit takes part in each release independently with this probability, in (0, 1].
         rounds: releases, >= 1.
         delta: the failure probability at which epsilon is quoted, in (0, 1).
 
-    The unit is a client and neighbouring means one client more or fewer; everyone may read every release.
+    Neighbouring means one unit more or fewer (a client; an example, where each step of its client's training is a
+    release); everyone may read every release.
     """
 
     noise_multiplier: float

@@ -33,6 +33,7 @@ class NoisePlace(Enum):
     LOCAL = "each client enough for itself"
     DISTRIBUTED = "each client a share"
     CENTRAL = "the server, after the sum"
+    EXAMPLE = "each client in every step of its training"
 
 
 class Cohorts(Enum):
@@ -106,7 +107,7 @@ class PrivacyDesign:
         sealed: whether a secure aggregation hides single updates.
         selecting_rule: whether a rule that selects or reorders updates runs before the noise.
         extras: what else leaves the clients without noise.
-        population: everyone enrolled, >= 1.
+        population: everyone enrolled, or the planned examples of one client under DP-SGD, >= 1.
     """
 
     place: NoisePlace
@@ -290,7 +291,7 @@ def _unsealed(design: PrivacyDesign) -> Finding | None:
 
 
 def _rule(design: PrivacyDesign) -> Finding | None:
-    if not design.selecting_rule or design.place is NoisePlace.LOCAL:
+    if not design.selecting_rule or design.place in (NoisePlace.LOCAL, NoisePlace.EXAMPLE):
         return None
     return Finding(
         "robust rule before the noise",
@@ -321,10 +322,14 @@ def _delta(design: PrivacyDesign) -> Finding | None:
     return Finding(
         "delta",
         Severity.MEDIUM,
-        f"Delta {design.delta:g} with {design.population} clients.",
-        "At delta of 1/n and more, publishing one client's data outright satisfies the claim.",
+        f"Delta {design.delta:g} with {design.population} {_units(design)}.",
+        "At delta of 1/n and more, publishing the data of one of them outright satisfies the claim.",
         "Choose delta well below 1/n.",
     )
+
+
+def _units(design: PrivacyDesign) -> str:
+    return "examples to a client" if design.place is NoisePlace.EXAMPLE else "clients"
 
 
 _CHECKS: tuple[Callable[[PrivacyDesign], Finding | None], ...] = (

@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ringfort.audit.canary.claim import Claim
 from ringfort.audit.canary.transcript import Release
-from ringfort.core.errors import Incompatible
-from ringfort.core.randomness import SecureRandom
+from ringfort.client.private import private_training
+from ringfort.core.dataset import Dataset
+from ringfort.core.errors import Incompatible, InvalidValue
+from ringfort.core.ports import LocalTraining
+from ringfort.core.randomness import SecureRandom, Seeds
+from ringfort.core.tensors import Schema
 from ringfort.core.values import F32, F64, I64, client_id
 from ringfort.core.views import Rows
-from ringfort.privacy import AdaptiveClip, CentralNoise, DistributedNoise, Everyone, Neighbouring, Poisson, Receipt
+from ringfort.privacy import (
+    AdaptiveClip,
+    CentralNoise,
+    DistributedNoise,
+    Everyone,
+    ExampleNoise,
+    Neighbouring,
+    Poisson,
+    Receipt,
+)
 from ringfort.secagg.encoding import Encoding
 
-__all__ = ["central_claim", "central_release", "distributed_claim", "distributed_release"]
+__all__ = [
+    "central_claim",
+    "central_release",
+    "distributed_claim",
+    "distributed_release",
+    "example_claim",
+    "example_release",
+]
 
 
 def central_claim(mechanism: CentralNoise, rounds: int, delta: float) -> Claim:
@@ -79,6 +102,55 @@ def distributed_release(mechanism: DistributedNoise, encoding: Encoding) -> Call
         return encoding.decode(total, d, seed).astype(np.float64)
 
     return lambda: release
+
+
+def example_claim(mechanism: ExampleNoise, rounds: int, delta: float) -> Claim:
+    """What one client with DP-SGD says of its examples, after `rounds` rounds: every step is a release."""
+    return Claim(
+        mechanism.noise_multiplier, mechanism.clip.norm, mechanism.sampling.rate, rounds * mechanism.steps, delta
+    )
+
+
+def example_release(mechanism: ExampleNoise) -> Callable[[], Release]:
+    """A `build` for `audit_claim`: every canary is one example of a client, and its gradient is what the auditor wants.
+
+    Worst-case gradient canaries: the client's own training loop runs (coins, clip, noise, divisor, momentum), on a
+    model whose examples are their gradients. The auditor reads the client after every step, as the claim permits.
+    Whether a real model's per-example gradients are those of single examples is checked when a run is built.
+    """
+    one = replace(mechanism, steps=1)
+    training = LocalTraining(1, 1, 1.0)
+
+    def release(updates: F32) -> F64:
+        examples = Dataset("canaries", updates, np.zeros(len(updates), dtype=np.int64), ("none",))
+        steps = one.begin(Receipt(1, {one.event: 1}, "audit"))
+        moved = private_training(_Crafted(updates.shape[1]), np.zeros(updates.shape[1], np.float32), examples, training, steps)
+        return moved.astype(np.float64) * -mechanism.sampling.expected
+
+    return lambda: release
+
+
+@dataclass(frozen=True)
+class _Crafted:
+    """A model whose examples are their own gradients, wherever it stands."""
+
+    d: int
+
+    @property
+    def schema(self) -> Schema:
+        return Schema.of({"all": (self.d,)})
+
+    def initial(self, seeds: Seeds) -> F32:
+        return np.zeros(self.d, dtype=np.float32)
+
+    def train(self, params: F32, data: Dataset, plan: LocalTraining, rng: np.random.Generator) -> F32:
+        raise InvalidValue("a model of crafted gradients is trained privately only")
+
+    def logits(self, params: F32, inputs: NDArray[Any]) -> F32:
+        return np.zeros((len(inputs), 1), dtype=np.float32)
+
+    def example_gradients(self, params: F32, inputs: NDArray[Any], labels: I64) -> F32:
+        return np.array(inputs, dtype=np.float32)
 
 
 class _Silence:

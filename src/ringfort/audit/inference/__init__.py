@@ -5,7 +5,14 @@
 
 from ringfort.audit.inference.membership import LogitGain, LossThreshold, ShadowAttack, UpdateCosine, attack_members
 from ringfort.audit.inference.metrics import Ceiling, Likeness, Rates, ceiling, likeness, rates
-from ringfort.audit.inference.observe import Observation, Protection, narrowed, noise_share, observe
+from ringfort.audit.inference.observe import (
+    ExampleProtection,
+    Observation,
+    Protection,
+    narrowed,
+    noise_share,
+    observe,
+)
 from ringfort.audit.inference.property import Property, PropertyAttack, PropertyFinding
 from ringfort.audit.inference.reconstruction import FirstLayer, Imprint, expected_share, label_score, restore_labels
 from ringfort.audit.inference.report import Effort, PrivacyReport, PrivacyScenario, privacy_report
@@ -14,6 +21,7 @@ from ringfort.audit.inference.threat import InferenceThreat, Server, View
 __all__ = [
     "Ceiling",
     "Effort",
+    "ExampleProtection",
     "FirstLayer",
     "Imprint",
     "InferenceThreat",

@@ -11,12 +11,13 @@ import numpy as np
 from ringfort.audit.inference.threat import View
 from ringfort.core.checks import at_least, positive, whole
 from ringfort.core.dataset import Dataset
-from ringfort.core.errors import InvalidValue
-from ringfort.core.ports import LocalTraining, Model
+from ringfort.core.errors import Incompatible, InvalidValue
+from ringfort.core.ports import ExampleModel, LocalTraining, Model
 from ringfort.core.randomness import Seeds
 from ringfort.core.values import F32
+from ringfort.privacy import Clipping
 
-__all__ = ["Observation", "Protection", "Seen", "narrowed", "noise_share", "observe"]
+__all__ = ["ExampleProtection", "Observation", "Protection", "Seen", "narrowed", "noise_share", "observe", "protected_update"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,62 @@ class Protection:
                 self.noise_multiplier * self.clip_norm
             )
         return kept
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleProtection(Protection):
+    """DP-SGD: every example's gradient is clipped, every step of the training is noised.
+
+    Args:
+        clip: the mechanism's clip of one example's gradient; `clip_norm` is its norm.
+        rate: the chance of each example to be in a minibatch, in (0, 1].
+        batch: what a minibatch's sum is divided by.
+    """
+
+    clip: Clipping
+    rate: float
+    batch: float
+
+    def update(
+        self, model: Model, params: F32, data: Dataset, training: LocalTraining, rng: np.random.Generator
+    ) -> F32:
+        """Private training as a client does it, with a simulation's coins and noise.
+
+        One step on a batch that is no larger than a minibatch takes all of it: the attacker's best case.
+
+        Raises:
+            Incompatible (RF103): a model without per-example gradients.
+        """
+        if not isinstance(model, ExampleModel):
+            raise Incompatible("example-level privacy needs a model with per-example gradients")
+        whole_batch = training.steps == 1 and len(data) <= training.batch
+        rate, divisor = (1.0, float(len(data))) if whole_batch else (self.rate, self.batch)
+        flat, velocity = params.copy(), np.zeros_like(params)
+        for _ in range(training.steps):
+            rows = np.flatnonzero(rng.random(len(data)) < rate)
+            total = np.zeros(len(params))
+            for gradient in model.example_gradients(flat, data.floats(rows), data.labels[rows]):
+                total += self.clip.apply(np.nan_to_num(gradient))
+            total += rng.standard_normal(len(params)) * (self.noise_multiplier * self.clip_norm)
+            velocity = training.momentum * velocity + (total / divisor).astype(np.float32) + training.weight_decay * flat
+            flat -= np.float32(training.learning_rate) * velocity.astype(np.float32)
+        return flat - params
+
+
+def protected_update(
+    model: Model,
+    params: F32,
+    data: Dataset,
+    training: LocalTraining,
+    protection: Protection | None,
+    rng: np.random.Generator,
+    noise: np.random.Generator,
+) -> F32:
+    """What one client sends, (d,) float32; `rng` draws batches, `noise` whatever the protection draws."""
+    if isinstance(protection, ExampleProtection):
+        return protection.update(model, params, data, training, noise)
+    delta = model.train(params, data, training, rng)
+    return delta if protection is None else protection(delta, noise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +190,8 @@ def _rounds(
     for number in range(rounds):
         updates = np.empty((len(clients), len(params)), dtype=np.float32)
         for row, data in enumerate(clients):
-            delta = model.train(params, data, training, seeds.child("train", number, row))
-            updates[row] = delta if protection is None else protection(delta, seeds.child("noise", number, row))
+            rngs = seeds.child("train", number, row), seeds.child("noise", number, row)
+            updates[row] = protected_update(model, params, data, training, protection, *rngs)
         yield params, updates
         params = params + updates.mean(axis=0)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ringfort.audit.inference.metrics import Rates, rates
-from ringfort.audit.inference.observe import Protection
+from ringfort.audit.inference.observe import Protection, protected_update
 from ringfort.audit.inference.threat import InferenceThreat, Server, View
 from ringfort.core.checks import positive, whole
 from ringfort.core.dataset import Dataset
@@ -140,8 +140,8 @@ def _updates(
 ) -> F32:
     rows = np.empty((len(clients), len(params)), dtype=np.float32)
     for i, data in enumerate(clients):
-        delta = model.train(params, data, training, seeds.child("train", i))
-        rows[i] = delta if protection is None else protection(delta, seeds.child("noise", i))
+        rngs = seeds.child("train", i), seeds.child("noise", i)
+        rows[i] = protected_update(model, params, data, training, protection, *rngs)
     return rows
 
 

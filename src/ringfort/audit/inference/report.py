@@ -22,7 +22,14 @@ from ringfort.audit.canary import (
 )
 from ringfort.audit.inference.membership import LogitGain, LossThreshold, MembershipAttack, UpdateCosine, attack_members
 from ringfort.audit.inference.metrics import Ceiling, Likeness, Rates, ceiling, likeness
-from ringfort.audit.inference.observe import Observation, Protection, narrowed, observe
+from ringfort.audit.inference.observe import (
+    ExampleProtection,
+    Observation,
+    Protection,
+    narrowed,
+    observe,
+    protected_update,
+)
 from ringfort.audit.inference.property import Property, PropertyAttack, PropertyFinding
 from ringfort.audit.inference.reconstruction import FirstLayer, Imprint, label_score, restore_labels
 from ringfort.audit.inference.threat import InferenceThreat, View
@@ -247,7 +254,8 @@ def _reconstructions(
     protections: list[tuple[str, Protection | None]] = [("none", None)]
     if scenario.protection is not None:
         given = scenario.protection
-        name = f"clip {given.clip_norm:g}, noise {given.noise_multiplier:g}"
+        each = " per example" if isinstance(given, ExampleProtection) else ""
+        name = f"clip {given.clip_norm:g}{each}, noise {given.noise_multiplier:.3g}"
         protections.append((name, given))
     found = []
     start = raw.rounds[0].params
@@ -319,8 +327,7 @@ def _update(
     rng = seeds.child("victim")
     held = scenario.clients[int(rng.integers(len(scenario.clients)))]
     victim = held.take(rng.permutation(len(held))[:batch])
-    update = scenario.model.train(params, victim, plan, rng)
-    return victim, update if protection is None else protection(update, rng)
+    return victim, protected_update(scenario.model, params, victim, plan, protection, rng, rng)
 
 
 def _summed(
