@@ -24,6 +24,12 @@ DISTRIBUTED = (
 )
 
 
+EXAMPLE = (
+    'privacy={where="example",epsilon=8.0,delta=0.01,noise_multiplier=1.0,clip_norm=1.0,'
+    'neighbouring="add-or-remove-one",examples=40}'
+)
+
+
 @pytest.fixture
 def trained(ringfort, recipe):
     def run(*overrides, out="out"):
@@ -76,6 +82,9 @@ def test_a_drill_runs_under_a_seal(ringfort, recipe):
             "seal.clip",
         ),
         ((DISTRIBUTED.replace("alive=8", "alive=9"), MASKED, "defence.rule=mean", "defence.f=0"), "RF103", "9 clients"),
+        ((EXAMPLE, "train.batch=40"), "RF103", "not below privacy.examples"),
+        ((EXAMPLE.replace("delta=0.01", "delta=0.1"),), "RF103", "at most one over"),
+        ((EXAMPLE.replace("add-or-remove-one", "replace-one"),), "RF104", "neighbouring"),
         (("train.rate=0.5", "train.cohort=5"), "RF103", "give one"),
         (("defence.rule=fltrust",), "RF103", "root data"),
         (("defence.rule=fltrust", "defence.root_examples=100000"), "RF103", "leaves none"),
@@ -116,6 +125,46 @@ def test_train_is_private_and_says_what_was_spent(trained, ringfort, privacy):
     assert len(shown) == (1 if privacy is CENTRAL else 10)
     assert all(0 < one["spent"]["epsilon"] < 50 and one["charges"] == 3 for one in shown)
     assert "epsilon" in ringfort("privacy", "show", ledger).stdout
+
+
+def test_train_is_private_for_examples_and_says_for_whom_it_is_not(trained, ringfort):
+    result = trained(EXAMPLE, "train.steps=10")  # the recipe's median: what follows the noise costs nothing
+    assert result.exit_code == 0, result.stderr
+    value = json.loads(result.stdout)
+    assert value["accuracy"] > 0.8
+    assert any("unit: one example" in said for said in value["protections"])
+    assert any("not a client" in said for said in value["not_covered"])
+    assert not any("Nothing here protects" in said for said in value["not_covered"])
+    assert {record["privacy"]["claim"]["unit"] for record in records()[1:]} == {"example"}
+    shown = json.loads(ringfort("privacy", "show", "out/privacy", "--json").stdout)
+    assert [one["budget"]["unit"] for one in shown] == ["example"] * 10
+    # 3 rounds of 10 steps, chance 8/40, noise 1: the spend of the accountant for 30 steps, in every ledger
+    from ringfort.privacy import Gaussian, Neighbouring, Poisson, spend
+
+    want = spend([(Gaussian(1.0, Poisson(0.2, 40), 0.0), 30)], Neighbouring.ADD_OR_REMOVE, 0.01).epsilon
+    assert all(one["spent"]["epsilon"] == pytest.approx(want, rel=1e-3) for one in shown)
+
+
+def test_an_examples_budget_ends_the_run_and_a_resume_does_not_get_past_it(trained):
+    overrides = (EXAMPLE.replace("epsilon=8.0", "epsilon=3.0"), "train.rounds=9")
+    first = trained(*overrides)
+    assert first.exit_code != 0
+    assert "RF401" in first.stderr
+    done = len(records())
+    assert 1 < done < 10
+    again = trained(*overrides, "--resume")
+    assert (again.exit_code != 0, "RF401" in again.stderr) == (True, True)
+    assert len(records()) == done
+
+
+def test_a_resumed_run_goes_on_with_its_ledgers(trained, ringfort):
+    def spent():
+        return [one["charges"] for one in json.loads(ringfort("privacy", "show", "out/privacy", "--json").stdout)]
+
+    assert trained(EXAMPLE, "train.rounds=1").exit_code == 0
+    assert spent() == [1] * 10
+    assert trained(EXAMPLE, "train.rounds=3", "--resume").exit_code == 0
+    assert spent() == [3] * 10
 
 
 @pytest.mark.parametrize("privacy", [CENTRAL, LOCAL, DISTRIBUTED], ids=["central", "local", "distributed"])

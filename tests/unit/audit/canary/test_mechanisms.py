@@ -11,11 +11,23 @@ from ringfort.audit.canary import (
     central_release,
     distributed_claim,
     distributed_release,
+    example_claim,
+    example_release,
     examine,
 )
 from ringfort.audit.canary.transcript import play
 from ringfort.core.errors import Incompatible
-from ringfort.privacy import CentralNoise, DistributedNoise, Everyone, FixedClip, Grid, Neighbouring, Poisson
+from ringfort.privacy import (
+    CentralNoise,
+    DistributedNoise,
+    Everyone,
+    ExampleNoise,
+    FixedClip,
+    Grid,
+    Neighbouring,
+    Poisson,
+)
+from ringfort.privacy.grid import STEPS
 from ringfort.secagg.encoding import Encoding
 
 SMALL = Setting(200, 600)
@@ -36,6 +48,38 @@ def failed(claim, build, number=0):
 
 def central(mechanism, number):
     return central_release(mechanism, np.random.default_rng([6, number]))
+
+
+EXAMPLE = ExampleNoise(FixedClip(0.5), 1.0, Poisson(0.5, 100), 4)
+
+
+def test_training_by_example_passes():
+    claim = example_claim(EXAMPLE, 2, 1e-5)
+    assert (claim.clip_norm, claim.sampling_rate, claim.rounds) == (0.5, 0.5, 8)
+    assert not all(failed(claim, example_release(EXAMPLE), number) for number in range(3))
+
+
+def test_training_by_example_with_half_the_noise_no_clip_or_too_many_examples_is_refuted(monkeypatch):
+    claim = example_claim(EXAMPLE, 2, 1e-5)
+    assert "noise" in failed(claim, example_release(replace(EXAMPLE, noise_multiplier=0.5)))
+    often = replace(EXAMPLE, sampling=Poisson(0.9, 100))
+    assert "mean reach" in failed(claim, example_release(often))
+    # a missing clip alone changes nothing: the grid shortens what is too long. Without both:
+    unbounded = lambda row, clip: (row.astype(np.float64) * (STEPS / clip.norm)).astype(np.int64)  # noqa: E731
+    monkeypatch.setattr("ringfort.privacy.noise.on_grid", unbounded)
+    assert {"mean reach", "longest reach"} <= failed(claim, example_release(EXAMPLE))
+
+
+def test_training_by_example_with_foreseeable_coins_or_the_same_noise_twice_is_refuted(monkeypatch):
+    from ringfort.privacy import PaidSteps
+    from ringfort.testing import DeterministicRandom
+
+    claim = example_claim(EXAMPLE, 2, 1e-5)
+    real = PaidSteps.__init__
+    monkeypatch.setattr(
+        PaidSteps, "__init__", lambda self, of, paid, random: real(self, of, paid, DeterministicRandom("seed"))
+    )
+    assert "fresh noise" in failed(claim, example_release(EXAMPLE))
 
 
 def test_central_noise_passes():
