@@ -1,6 +1,7 @@
 """Floor 4: results as terminal tables, live progress, one self-contained HTML page, and JSON."""
 
 from ringfort.report.card import model_card
+from ringfort.report.curve import curve_html, curve_summary, write_curve
 from ringfort.report.files import report_json, write_reports
 from ringfort.report.findings import failing, findings_json, write_findings
 from ringfort.report.html import drill_html, train_html
@@ -13,6 +14,8 @@ __all__ = [
     "DrillProgress",
     "PrivacyResult",
     "TrainProgress",
+    "curve_html",
+    "curve_summary",
     "drill_html",
     "drill_summary",
     "drill_table",
@@ -26,6 +29,7 @@ __all__ = [
     "report_json",
     "train_html",
     "train_summary",
+    "write_curve",
     "write_findings",
     "write_privacy",
     "write_reports",

@@ -86,7 +86,15 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     return placed
 
 
-def line_chart(title: str, description: str, lines: Sequence[Line], *, width: float = 440) -> str:
+def line_chart(
+    title: str,
+    description: str,
+    lines: Sequence[Line],
+    *,
+    width: float = 440,
+    across: str = "round",
+    top: float | None = None,
+) -> str:
     """Values in per cent over rounds, each line named where it ends.
 
     Args:
@@ -94,6 +102,8 @@ def line_chart(title: str, description: str, lines: Sequence[Line], *, width: fl
         description: what a reader who cannot see the chart should know.
         lines: at least one point among them, or the chart says that there is no data.
         width: in CSS pixels at scale one; the page may stretch it.
+        across: what the horizontal axis shows.
+        top: what the whole height stands for, if it is not 100 %; values stay shares of it.
     """
     lines = [
         Line(line.label, tuple(p for p in line.points if all(map(math.isfinite, p))), line.band, line.style)
@@ -108,7 +118,7 @@ def line_chart(title: str, description: str, lines: Sequence[Line], *, width: fl
     room = 30 + _CHARACTER * max(map(len, names))
     first, last = min(rounds), max(rounds)
     frame = _Frame(40, width - room, 10, height - 36, first, last if last > first else first + 1)
-    body = _grid(frame, first, last)
+    body = _grid(frame, first, last, across, top)
     ends = spread([frame.y(line.points[-1][1]) for line in drawn], _GAP, frame.top, frame.bottom)
     body += [_band(frame, line) for line in drawn if line.band]
     body += [_line(frame, line) for line in drawn]
@@ -234,14 +244,15 @@ def _svg(width: float, height: float, title: str, description: str, body: Sequen
     )
 
 
-def _grid(frame: _Frame, first: float, last: float) -> list[str]:
+def _grid(frame: _Frame, first: float, last: float, across: str, top: float | None) -> list[str]:
     shapes = []
     for quarter in range(5):
         y = frame.y(quarter / 4)
         shapes.append(f'<path class="grid" d="M{_n(frame.left)} {_n(y)}H{_n(frame.right)}"/>')
-        shapes.append(_text(frame.left - 6, y + 4, f"{25 * quarter}%", "end", "tick"))
+        label = f"{25 * quarter}%" if top is None else f"{top * quarter / 4:.3g}"
+        shapes.append(_text(frame.left - 6, y + 4, label, "end", "tick"))
     shapes += [_text(frame.x(k), frame.bottom + 15, f"{k:g}", "middle", "tick") for k in _rounds(first, last)]
-    shapes.append(_text((frame.left + frame.right) / 2, frame.bottom + 30, "round", "middle", "tick"))
+    shapes.append(_text((frame.left + frame.right) / 2, frame.bottom + 30, across, "middle", "tick"))
     return shapes
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from ringfort.app.commands.shared import Json, print_result, reported
+from ringfort.app.commands.shared import Json, Out, Overrides, Quiet, RecipePath, print_result, reported, say_written
 
 if TYPE_CHECKING:
     from ringfort.privacy import Neighbouring, Sampling
 
 __all__ = ["app"]
+
+_Number = TypeVar("_Number", int, float)
 
 app = typer.Typer(help="Differential privacy: what was spent, what a budget asks for.", no_args_is_help=True)
 
@@ -128,6 +130,56 @@ def calibrate(
     event = Gaussian(noise, _sampling(clients, rate, cohort, everyone), 0.0)
     priced = price(event, rounds, _relation(neighbouring), delta, clients)
     print_result(json.dumps(priced.to_json(), indent=2) if as_json else "\n".join(_price_lines(priced)))
+
+
+@app.command("curve")
+@reported
+def curve(
+    recipe: RecipePath,
+    epsilon: Annotated[str, typer.Option("--epsilon", help="Budgets, with commas: 1,2,4,8.", show_default=False)],
+    overrides: Overrides = None,
+    seeds: Annotated[str, typer.Option("--seeds", help="Seeds, with commas.")] = "1,2,3",
+    out: Out = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train the recipe at several epsilons, and plot accuracy against epsilon and epsilon over the rounds.
+
+    Each run is a release of its own: plan on public data.
+    """
+    from datetime import UTC, datetime
+
+    from ringfort import data, report
+    from ringfort.app import build
+    from ringfort.app import recipe as recipes
+    from ringfort.app.privacy_curve import curve as drawn
+    from ringfort.app.results import drill_folder, new_folder, write_provenance
+
+    read = recipes.read(recipe, overrides or ())
+    wanted, roots = _numbers("--epsilon", epsilon, float), _numbers("--seeds", seeds, int)
+    split = data.load(read.data.name)
+    folder = new_folder(drill_folder(out or Path("runs") / f"{recipe.stem}-curve"))
+    manifest = build.manifest(read, split)
+    write_provenance(folder, read, manifest)
+
+    def say(line: str) -> None:
+        if not quiet:
+            typer.echo(line, err=True)
+
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    result = drawn(read, split, wanted, roots, created, manifest, say)
+    written = report.write_curve(folder, result)
+    print_result(report.plain_json(result.to_json()) if as_json else report.curve_summary(result))
+    say_written(quiet, written)
+
+
+def _numbers(option: str, text: str, kind: type[_Number]) -> list[_Number]:
+    from ringfort.core.errors import InvalidValue
+
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InvalidValue(f"{option} takes numbers with commas between them, got {text[:60]!r}") from error
 
 
 def _price_lines(price: Any) -> list[str]:
