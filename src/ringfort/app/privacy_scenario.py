@@ -64,7 +64,7 @@ from ringfort.privacy import (
     Receipt,
 )
 
-__all__ = ["PrivacyPlan", "SampledProtection", "local_release", "plan"]
+__all__ = ["PrivacyPlan", "SampledProtection", "codename", "is_text", "local_release", "plan"]
 
 CLIENTS: Final = 10
 ROWS: Final = 100
@@ -242,7 +242,7 @@ def plan(recipe: Recipe, scenario: Scenario, rule: str, canaries: int) -> Privac
         release=None,
         covered=frozenset(),
         design=None,
-        wanted=brightness(public, others),
+        wanted=codename(public, others) if is_text(scenario.train) else brightness(public, others),
     )
     notes = [
         f"The attacks ran against {len(clients)} of the recipe's {len(parts)} clients with at most {ROWS} examples "
@@ -444,3 +444,44 @@ def brightness(*pools: Dataset) -> Property | None:
 
     name = pools[0].classes[label]
     return Property(f"its examples of {name!r} have high inputs rather than low ones (brighter images)", draw)
+
+
+def is_text(data: Dataset) -> bool:
+    """Whether the inputs are words: (N, words, buckets) uint8 with one raised bucket for each word."""
+    return data.inputs.ndim == 3 and data.inputs.dtype == np.uint8 and bool((np.count_nonzero(data.inputs, axis=2) == 1).all())
+
+
+def codename(*pools: Dataset) -> Property | None:
+    """Whether a client's texts hold one made-up word, planted in a tenth of them, rather than another made-up word.
+
+    Either takes the place of the middle word in texts of one class, as a codename in a department's letters would
+    stand beside the same small words, and is a bucket that the pools' texts use least. Classes are drawn alike.
+
+    Args:
+        pools: words, as `is_text` says.
+
+    Returns:
+        None if a pool is too small.
+    """
+    uses = np.sum([np.count_nonzero(pool.inputs, axis=(0, 1)) for pool in pools], axis=0)
+    here, there = np.argsort(uses, kind="stable")[:2]
+    counts = np.min([np.bincount(pool.labels, minlength=len(pool.classes)) for pool in pools], axis=0)
+    label = int(counts.argmax())
+    rows = min(ROWS, *(len(pool) // 4 for pool in pools))
+    planted = min(_MARKED, rows // 10, int(counts[label]) // 2)
+    if not planted:
+        return None
+
+    def draw(pool: Dataset, has: bool, rng: np.random.Generator) -> Dataset:
+        marked = rng.choice(np.flatnonzero(pool.labels == label), planted, replace=False)
+        others = np.setdiff1d(np.arange(len(pool)), marked)
+        drawn = pool.take(np.concatenate([marked, rng.choice(others, rows - planted, replace=False)]))
+        inputs, middle = drawn.inputs.copy(), drawn.inputs.shape[1] // 2
+        inputs[:planted, middle] = 0
+        inputs[:planted, middle, here if has else there] = 255
+        return drawn.with_rows(inputs, drawn.labels)
+
+    return Property(
+        f"{planted} of its {rows} texts hold a planted codename rather than another made-up word, in place of one word",
+        draw,
+    )

@@ -3,6 +3,7 @@
 `ringfort.audit.inference.torch` (inverting gradients) is never imported from here.
 """
 
+from ringfort.audit.inference.inconsistency import ModelInconsistency
 from ringfort.audit.inference.membership import LogitGain, LossThreshold, ShadowAttack, UpdateCosine, attack_members
 from ringfort.audit.inference.metrics import Ceiling, Likeness, Rates, ceiling, likeness, rates
 from ringfort.audit.inference.observe import (
@@ -28,6 +29,7 @@ __all__ = [
     "Likeness",
     "LogitGain",
     "LossThreshold",
+    "ModelInconsistency",
     "Observation",
     "PrivacyReport",
     "PrivacyScenario",
