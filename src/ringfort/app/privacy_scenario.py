@@ -448,7 +448,11 @@ def brightness(*pools: Dataset) -> Property | None:
 
 def is_text(data: Dataset) -> bool:
     """Whether the inputs are words: (N, words, buckets) uint8 with one raised bucket for each word."""
-    return data.inputs.ndim == 3 and data.inputs.dtype == np.uint8 and bool((np.count_nonzero(data.inputs, axis=2) == 1).all())
+    return (
+        data.inputs.ndim == 3
+        and data.inputs.dtype == np.uint8
+        and bool((np.count_nonzero(data.inputs, axis=2) == 1).all())
+    )
 
 
 def codename(*pools: Dataset) -> Property | None:

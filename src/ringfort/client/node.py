@@ -27,7 +27,8 @@ class LocalClient:
         data: what only this client sees.
         training: the local steps.
         seeds: the simulation's root; the client draws from its own branch.
-        privacy: how it trains or what it does to its update before it leaves; it then claims one example. None sends it as it is.
+        privacy: how it trains, or what it does to its update before it leaves; it then claims one example. None sends
+            it as it is.
         guard: what it does to a broadcast model before it trains it; None trains whatever comes.
         stopped: why its data await a person (`client.sanitise`); it then trains nothing. None trains.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ringfort.core.dataset import Dataset
 from ringfort.core.errors import Incompatible
-from ringfort.core.ports import ExampleModel, LocalTraining, Model
+from ringfort.core.ports import ExampleGradients, LocalTraining, Model
 from ringfort.core.randomness import SecureRandom
 from ringfort.core.values import F32, ClientId
 from ringfort.core.wire import Broadcast
@@ -50,7 +50,11 @@ class Privacy(Protocol):
         training: LocalTraining,
         rng: np.random.Generator,
     ) -> F32:
-        """Train, and return the update as it may leave, (d,) float32. Charged before; BudgetExceeded (RF401) if spent."""
+        """Train, and return the update as it may leave, (d,) float32.
+
+        Raises:
+            BudgetExceeded (RF401): it could not be paid for. Nothing was released.
+        """
         ...
 
     def accounts(self) -> tuple[Account, ...]:
@@ -142,6 +146,8 @@ class ExamplePrivacy:
             BudgetExceeded (RF401): the client's budget does not pay for the round; nothing was looked at.
             Incompatible (RF103): a model without per-example gradients.
         """
+        if not isinstance(model, ExampleGradients):
+            raise _without_gradients(model)
         steps = self.mechanism.steps
         tariff = {_STEP: self.mechanism.event}
         with Ledger(_path(self.folder, client), to.run, self.budget, tariff, at_once=steps) as ledger:
@@ -153,7 +159,9 @@ class ExamplePrivacy:
         return _accounts(self.folder)
 
 
-def private_training(model: Model, params: F32, data: Dataset, training: LocalTraining, steps: PaidSteps) -> F32:
+def private_training(
+    model: ExampleGradients, params: F32, data: Dataset, training: LocalTraining, steps: PaidSteps
+) -> F32:
     """Local DP-SGD with momentum: `training.steps` Poisson minibatches; delta = local - params, (d,) float32.
 
     Args:
@@ -166,10 +174,8 @@ def private_training(model: Model, params: F32, data: Dataset, training: LocalTr
     An example whose gradient is not finite counts as zeros: an error would tell that it is there.
 
     Raises:
-        BudgetExceeded (RF401): more steps than were paid for. Incompatible (RF103): as `require_example_gradients`.
+        BudgetExceeded (RF401): more steps than were paid for.
     """
-    if not isinstance(model, ExampleModel):
-        raise Incompatible(f"{type(model).__name__} has no per-example gradients, which example-level privacy needs")
     flat, velocity = params.copy(), np.zeros_like(params)
     for _ in range(training.steps):
         rows = steps.rows(len(data))
@@ -194,8 +200,8 @@ def require_example_gradients(model: Model, like: Dataset) -> None:
     Raises:
         Incompatible (RF103): no such gradients, or one that changes with the rest of its batch (batch normalisation).
     """
-    if not isinstance(model, ExampleModel):
-        raise Incompatible(f"{type(model).__name__} has no per-example gradients, which example-level privacy needs")
+    if not isinstance(model, ExampleGradients):
+        raise _without_gradients(model)
     rng = np.random.default_rng(0)
     params = rng.standard_normal(model.schema.d).astype(np.float32) * np.float32(0.1)
     inputs = rng.random((3, *like.input_shape)).astype(np.float32)
@@ -204,6 +210,10 @@ def require_example_gradients(model: Model, like: Dataset) -> None:
     alone = np.concatenate([model.example_gradients(params, inputs[i : i + 1], labels[i : i + 1]) for i in range(3)])
     if not np.allclose(together, alone, rtol=1e-3, atol=1e-4 * float(np.abs(alone).max())):
         raise Incompatible("this model's gradient of one example depends on the other examples of the batch")
+
+
+def _without_gradients(model: object) -> Incompatible:
+    return Incompatible(f"{type(model).__name__} has no per-example gradients, which example-level privacy needs")
 
 
 def _path(folder: Path, client: ClientId) -> Path:

@@ -148,7 +148,9 @@ def _sampled(build: Callable[[], nn.Module]) -> Any:
         from opacus.grad_sample import GradSampleModule
         from opacus.validators import ModuleValidator
     except ImportError as error:
-        raise MissingExtra("example-level privacy of a torch model needs opacus: pip install 'ringfort[dpsgd]'") from error
+        raise MissingExtra(
+            "example-level privacy of a torch model needs opacus: pip install 'ringfort[dpsgd]'"
+        ) from error
     with torch.random.fork_rng(devices=[]):
         module = build().train()
     if problems := ModuleValidator.validate(module, strict=False):

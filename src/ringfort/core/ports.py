@@ -16,7 +16,7 @@ from ringfort.core.randomness import Seeds
 from ringfort.core.tensors import Schema
 from ringfort.core.values import F32, I64, Aggregate, ClientId
 
-__all__ = ["ExampleModel", "Exchange", "Failure", "LocalTraining", "Model", "Reply", "Rule"]
+__all__ = ["ExampleGradients", "Exchange", "Failure", "LocalTraining", "Model", "Reply", "Rule"]
 
 View = TypeVar("View", contravariant=True)
 
@@ -90,8 +90,8 @@ class Model(Protocol):
 
 
 @runtime_checkable
-class ExampleModel(Model, Protocol):
-    """A model that can say what each example of a batch pulls at, as example-level differential privacy needs."""
+class ExampleGradients(Protocol):
+    """What a model must also have to say what each example of a batch pulls at, as example-level differential privacy needs."""
 
     def example_gradients(self, params: F32, inputs: NDArray[Any], labels: I64) -> F32:
         """(N, d) float32: the gradient of every example's own cross-entropy, in the schema's order.

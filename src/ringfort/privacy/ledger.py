@@ -185,8 +185,8 @@ class Ledger:
     Guarantees:
         When `charge` returns, the charge survives kill -9 and a power cut (as far as the disk honours fsync). Nothing
         was released before: mechanisms want the receipt. A charge whose release never happened stays spent.
-        A line that a crash cut is counted, to everybody, as `at_once` of each event in the tariff: its release can only have
-        happened if the disk lied about writing it, but then it did cost.
+        A line that a crash cut is counted, to everybody, as `at_once` of each event in the tariff: its release can only
+        have happened if the disk lied about writing it, but then it did cost.
         One writer at a time: a second one is refused.
 
     Raises:
@@ -197,9 +197,7 @@ class Ledger:
     Cost: one fsync and, per new count of events, one call of the accountant (about 30 ms) a charge.
     """
 
-    def __init__(
-        self, path: Path, run: str, budget: Budget, tariff: Mapping[str, Event], *, at_once: int = 1
-    ) -> None:
+    def __init__(self, path: Path, run: str, budget: Budget, tariff: Mapping[str, Event], *, at_once: int = 1) -> None:
         if not tariff:
             raise InvalidValue("a ledger needs at least one event that may be charged")
         whole(1, at_once=at_once)

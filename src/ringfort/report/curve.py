@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["curve_html", "curve_summary", "write_curve"]
 
 _LIMITS = (
-    "Every run is a release of its own. Choosing a budget, a clip or a learning rate by what it does to the accuracy on "
-    "the clients' data costs privacy that no ledger counts: plan on public data.",
+    "Every run is a release of its own. Choosing a budget, a clip or a learning rate by what it does to the accuracy "
+    "on the clients' data costs privacy that no ledger counts: plan on public data.",
     "Accuracy is measured on the server's hold-out, which is not private.",
     "Noise comes from the operating system: a repeated run ends a little higher or lower.",
 )
@@ -67,9 +67,7 @@ def curve_summary(curve: PrivacyCurve) -> RenderableType:
     for row in _rows(curve):
         table.add_row(*row)
     said = f"{curve.rounds} rounds, {len(curve.seeds)} seeds, {duration(curve.seconds)}"
-    return Group(
-        *_head(curve.title, clean(curve.claim.text), said), Text(""), table, *_bullets("Not covered", _LIMITS)
-    )
+    return Group(*_head(curve.title, clean(curve.claim.text), said), Text(""), table, *_bullets("Not covered", _LIMITS))
 
 
 def _rows(curve: PrivacyCurve) -> list[tuple[str, str, str, str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,9 @@ from ringfort.audit.canary.claim import Claim
 from ringfort.audit.canary.transcript import Release
 from ringfort.client.private import private_training
 from ringfort.core.dataset import Dataset
-from ringfort.core.errors import Incompatible, InvalidValue
+from ringfort.core.errors import Incompatible
 from ringfort.core.ports import LocalTraining
-from ringfort.core.randomness import SecureRandom, Seeds
-from ringfort.core.tensors import Schema
+from ringfort.core.randomness import SecureRandom
 from ringfort.core.values import F32, F64, I64, client_id
 from ringfort.core.views import Rows
 from ringfort.privacy import (
@@ -124,32 +123,16 @@ def example_release(mechanism: ExampleNoise) -> Callable[[], Release]:
     def release(updates: F32) -> F64:
         examples = Dataset("canaries", updates, np.zeros(len(updates), dtype=np.int64), ("none",))
         steps = one.begin(Receipt(1, {one.event: 1}, "audit"))
-        moved = private_training(_Crafted(updates.shape[1]), np.zeros(updates.shape[1], np.float32), examples, training, steps)
+        moved = private_training(_Crafted(), np.zeros(updates.shape[1], np.float32), examples, training, steps)
         return moved.astype(np.float64) * -mechanism.sampling.expected
 
     return lambda: release
 
 
-@dataclass(frozen=True)
 class _Crafted:
     """A model whose examples are their own gradients, wherever it stands."""
 
-    d: int
-
-    @property
-    def schema(self) -> Schema:
-        return Schema.of({"all": (self.d,)})
-
-    def initial(self, seeds: Seeds) -> F32:
-        return np.zeros(self.d, dtype=np.float32)
-
-    def train(self, params: F32, data: Dataset, plan: LocalTraining, rng: np.random.Generator) -> F32:
-        raise InvalidValue("a model of crafted gradients is trained privately only")
-
-    def logits(self, params: F32, inputs: NDArray[Any]) -> F32:
-        return np.zeros((len(inputs), 1), dtype=np.float32)
-
-    def example_gradients(self, params: F32, inputs: NDArray[Any], labels: I64) -> F32:
+    def example_gradients(self, params: F32, inputs: NDArray[Any], labels: I64) -> F32:  # noqa: ARG002 - the seam's
         return np.array(inputs, dtype=np.float32)
 
 

@@ -26,8 +26,8 @@ _DEAD = -1e6
 class ModelInconsistency:
     """Everybody but one target gets a model whose first layer is dead; the sum's first layer is the target's alone.
 
-    Dead neurons have no gradient, so the other clients' first layers stay where they are, to the bit. The target gets an
-    imprint, and `guesses` reads its examples out of the total as if there were no seal. With another target each
+    Dead neurons have no gradient, so the other clients' first layers stay where they are, to the bit. The target gets
+    an imprint, and `guesses` reads its examples out of the total as if there were no seal. With another target each
     round, every client is read in as many rounds as there are clients.
 
     Args:

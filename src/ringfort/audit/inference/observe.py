@@ -12,12 +12,21 @@ from ringfort.audit.inference.threat import View
 from ringfort.core.checks import at_least, positive, whole
 from ringfort.core.dataset import Dataset
 from ringfort.core.errors import Incompatible, InvalidValue
-from ringfort.core.ports import ExampleModel, LocalTraining, Model
+from ringfort.core.ports import ExampleGradients, LocalTraining, Model
 from ringfort.core.randomness import Seeds
 from ringfort.core.values import F32
 from ringfort.privacy import Clipping
 
-__all__ = ["ExampleProtection", "Observation", "Protection", "Seen", "narrowed", "noise_share", "observe", "protected_update"]
+__all__ = [
+    "ExampleProtection",
+    "Observation",
+    "Protection",
+    "Seen",
+    "narrowed",
+    "noise_share",
+    "observe",
+    "protected_update",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,7 @@ class ExampleProtection(Protection):
         Raises:
             Incompatible (RF103): a model without per-example gradients.
         """
-        if not isinstance(model, ExampleModel):
+        if not isinstance(model, ExampleGradients):
             raise Incompatible("example-level privacy needs a model with per-example gradients")
         whole_batch = training.steps == 1 and len(data) <= training.batch
         rate, divisor = (1.0, float(len(data))) if whole_batch else (self.rate, self.batch)
@@ -83,7 +92,9 @@ class ExampleProtection(Protection):
             for gradient in model.example_gradients(flat, data.floats(rows), data.labels[rows]):
                 total += self.clip.apply(np.nan_to_num(gradient))
             total += rng.standard_normal(len(params)) * (self.noise_multiplier * self.clip_norm)
-            velocity = training.momentum * velocity + (total / divisor).astype(np.float32) + training.weight_decay * flat
+            velocity = (
+                training.momentum * velocity + (total / divisor).astype(np.float32) + training.weight_decay * flat
+            )
             flat -= np.float32(training.learning_rate) * velocity.astype(np.float32)
         return flat - params
 

@@ -11,9 +11,9 @@ from ringfort.audit.canary import (
     central_release,
     distributed_claim,
     distributed_release,
+    examine,
     example_claim,
     example_release,
-    examine,
 )
 from ringfort.audit.canary.transcript import play
 from ringfort.core.errors import Incompatible

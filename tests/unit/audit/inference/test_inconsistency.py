@@ -1,4 +1,4 @@
-"""Different models for different clients: without a seal's binding the total gives one client away, with it nothing opens."""
+"""Different models for different clients: the total gives one client away, unless the seal binds the model."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,9 @@ def attacked(split, clients, number, target):
 
 def updates(clients, frames):
     most = MODEL.schema.encoded_bytes
-    bodies = {c.client: open_frame(c.handle("train", frames[c.client]), "update", max_body_bytes=most)[1] for c in clients}
+    bodies = {
+        c.client: open_frame(c.handle("train", frames[c.client]), "update", max_body_bytes=most)[1] for c in clients
+    }
     return {name: MODEL.schema.decode(body) for name, body in bodies.items()}
 
 
@@ -105,7 +107,9 @@ class Lying:
 def test_the_seals_abort_and_open_nothing(split, clients, seal):
     target = clients[0].client
     for frames, works in ((attacked(split, clients, 1, target), False), (None, True)):
-        frames = frames or {c.client: Broadcast.encode("run", 1, MODEL.schema.encode(MODEL.initial(SEEDS))) for c in clients}
+        frames = frames or {
+            c.client: Broadcast.encode("run", 1, MODEL.schema.encode(MODEL.initial(SEEDS))) for c in clients
+        }
         exchange = SealedExchange(Lying(InProcess(clients), frames), seal, MODEL.schema, mean_of)
         said = exchange.exchange("train", dict.fromkeys(exchange.members(), b""), None)
         hellos = {name: reply.body for name, reply in said.items() if isinstance(reply, Reply)}
