@@ -91,7 +91,7 @@ class Model(Protocol):
 
 @runtime_checkable
 class ExampleGradients(Protocol):
-    """What a model must also have to say what each example of a batch pulls at, as example-level differential privacy needs."""
+    """What example-level differential privacy needs of a model: what each example of a batch pulls at."""
 
     def example_gradients(self, params: F32, inputs: NDArray[Any], labels: I64) -> F32:
         """(N, d) float32: the gradient of every example's own cross-entropy, in the schema's order.
