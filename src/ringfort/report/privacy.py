@@ -97,7 +97,7 @@ def privacy_html(result: PrivacyResult) -> str:
         key_numbers=claim_numbers(report.claim),
         rocs=_rocs(report),
         reconstruction=reconstruction,
-        strips=[_strips(one) for one in reconstruction if one.originals.ndim == 4],
+        strips=[_strips(several) for several in _by_batch(reconstruction)],
         **_provenance(result.manifest),
     )
 
@@ -169,16 +169,33 @@ def _roc_said(one: Membership) -> str:
     return f"{one.attack} finds {percent(one.rates.tpr_at_1_percent)} of the members at 1% false alarms"
 
 
-def _strips(one: Reconstruction) -> dict[str, str | Markup]:
-    """Both rows of pictures. Their addresses are finished markup: base64 needs no escape, and cleaning would cut it."""
-    count = len(one.originals)
+def _strips(several: list[Reconstruction]) -> dict[str, Any]:
+    """One attack on one batch: the originals, and under them what came out under every protection.
+
+    The addresses of pictures are finished markup: base64 needs no escape, and cleaning would cut it.
+    """
+    first = several[0]
+    count = len(first.originals)
     images = "1 image" if count == 1 else f"{count} images"
-    many = f"{percent(one.likeness.recognisable)} above 25 dB, {percent(one.likeness.exact)} above 40 dB"
+    rows = [("The originals", strip(first.originals), f"The original {images} that the client trained on")]
+    for one in several:
+        like = one.likeness
+        many = (
+            f"{percent(like.recognisable)} above 25 dB, {percent(like.exact)} above 40 dB, mean PSNR {like.psnr:.1f} dB"
+        )
+        under = f"Protection: {one.protection}"
+        said = f"{under}. {many} (mean image {like.baseline_psnr:.1f} dB)"
+        rows.append((said, strip(one.pictures), f"What the attack read back for the {images}. {under}. {many}"))
     return {
-        "caption": f"{one.attack.capitalize()}, batch of {one.batch}, protection: {one.protection}",
-        "numbers": f"{many}, mean PSNR {one.likeness.psnr:.1f} dB (mean image {one.likeness.baseline_psnr:.1f} dB)",
-        "original": _safe(strip(one.originals)),
-        "original_alt": f"The original {images} that the client trained on",
-        "picture": _safe(strip(one.pictures)),
-        "picture_alt": f"What the attack read back for the {images}: {many}",
+        "caption": f"{first.attack.capitalize()}, batch of {first.batch}",
+        "rows": [{"said": said, "picture": _safe(address), "alt": alt} for said, address, alt in rows],
     }
+
+
+def _by_batch(reconstruction: list[Reconstruction]) -> list[list[Reconstruction]]:
+    """Those of one attack and batch together, if they have pictures; the same victims were attacked in each."""
+    groups: dict[tuple[str, int], list[Reconstruction]] = {}
+    for one in reconstruction:
+        if one.originals.ndim == 4:
+            groups.setdefault((one.attack, one.batch), []).append(one)
+    return list(groups.values())

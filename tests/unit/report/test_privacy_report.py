@@ -171,9 +171,24 @@ def test_the_page_loads_nothing_and_every_picture_is_described(result):
     alts = [value for name, value in parsed.attributes if name == "alt"]
     assert alts == [
         "The original 8 images that the client trained on",
-        "What the attack read back for the 8 images: 50.0% above 25 dB, 25.0% above 40 dB",
+        "What the attack read back for the 8 images. Protection: clip 1, noise 0.1. "
+        "50.0% above 25 dB, 25.0% above 40 dB, mean PSNR 31.5 dB",
     ]
     assert parsed.tags.count("svg") == len(View)
+
+
+def test_the_same_victims_stand_over_what_every_protection_left_of_them(result):
+    (one, other), images = result.report.reconstruction, np.zeros((8, 1, 28, 28))
+    several = tuple(replace(one, protection=name, pictures=images + i / 4) for i, name in enumerate(("none", "a", "b")))
+    report = replace(result.report, reconstruction=(*several, replace(several[0], batch=1), other))
+    page = privacy_html(replace(result, report=report))
+    parsed = Page(page)
+    sources = [value for name, value in parsed.attributes if name == "src"]
+    assert len(sources) == (1 + 3) + (1 + 1)  # the originals once for each attack and batch
+    places = [
+        page.index(said) for said in ("batch of 8</figcaption>", "Protection: none", "Protection: a", "Protection: b")
+    ]
+    assert sorted(places[1:]) == places[1:]
 
 
 def test_hostile_text_is_escaped_everywhere(evil):
