@@ -28,7 +28,7 @@ def least(noise, sampling, releases, epsilon):
 
 
 def test_a_curve_has_the_least_noise_that_keeps_each_budget(ringfort, recipe):
-    words = ("--set", CENTRAL, "--set", "train.rate=0.5", *MEAN, "--epsilon", "20,1", "--seeds", "1,2", "--out", "out")
+    words = ("--set", CENTRAL, "--set", "train.rate=0.8", *MEAN, "--epsilon", "20,1", "--seeds", "1,2", "--out", "out")
     result = ringfort("privacy", "curve", recipe, *words, "--json")
     assert result.exit_code == 0, result.stderr
     value = json.loads(result.stdout)
@@ -37,7 +37,7 @@ def test_a_curve_has_the_least_noise_that_keeps_each_budget(ringfort, recipe):
     strict, loose = value["points"]
     assert (strict["epsilon"], loose["epsilon"]) == (1, 20)
     for point in (strict, loose):
-        least(point["noise_multiplier"], Poisson(0.5, 10), 3, point["epsilon"])
+        least(point["noise_multiplier"], Poisson(0.8, 10), 3, point["epsilon"])
         assert [round_ for round_, _ in point["spent"]] == [1, 2, 3]
         assert 0.95 * point["epsilon"] < point["spent"][-1][1] <= point["epsilon"]
         assert len(point["accuracies"]) == 2
