@@ -112,7 +112,7 @@ def _accuracy(curve: PrivacyCurve) -> Markup:
 
 
 def _spent(curve: PrivacyCurve) -> Markup:
-    top = max(e for p in curve.points for _, e in p.spent)
+    top = curve.points[-1].epsilon
     lines = [
         svg.Line(f"epsilon {p.epsilon:g}", tuple((float(r), e / top) for r, e in p.spent), (), i + 1)
         for i, p in enumerate(curve.points)
