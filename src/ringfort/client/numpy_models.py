@@ -117,7 +117,7 @@ class NumpyModel:
     @staticmethod
     def _error(logits: F32, labels: I64) -> F32:
         """(N, classes): the derivative of each example's cross-entropy by its logits."""
-        error = logits - logits.max(axis=1, keepdims=True)
+        error: F32 = logits - logits.max(axis=1, keepdims=True)
         np.exp(error, out=error)
         error /= error.sum(axis=1, keepdims=True)
         error[np.arange(len(labels)), labels] -= 1
