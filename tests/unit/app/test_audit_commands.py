@@ -21,6 +21,7 @@ from ringfort.core.dataset import Dataset
 from ringfort.core.errors import Incompatible
 from ringfort.core.randomness import Seeds
 from ringfort.privacy import CentralNoise, FixedClip, LocalNoise, Neighbouring
+from ringfort.privacy.noise import noisy_mean
 from ringfort.testing import DeterministicRandom
 
 RECIPE = """
@@ -56,6 +57,7 @@ dropout_fraction = 0.1
 min_cohort = 30
 """
 )
+EXAMPLE = CENTRAL.replace("central", "example") + "examples = 90\n"
 RECIPES = Path(__file__).parents[3] / "recipes"
 
 
@@ -120,6 +122,34 @@ def test_a_third_of_the_noise_is_refuted_and_exits_with_3(ringfort, write, monke
     assert "noise" in {test["name"] for test in claim["tests"] if test["rejected"]}
     assert result.stderr == "the claim is refuted\n"
     assert json.loads(Path("runs/small-privacy/report.json").read_text())["claim"] == claim
+
+
+def test_a_claim_for_single_examples_is_audited_in_every_view(planned):
+    made = planned(EXAMPLE.join([RECIPE, ""]), canaries=60)
+    claim = made.readers.claim
+    # 2 rounds of 4 steps, each example with chance 16 / 90
+    assert (claim.rounds, claim.sampling_rate, claim.noise_multiplier) == (8, 16 / 90, 1.5)
+    assert made.readers.covered == frozenset(View)
+    assert made.readers.design.place is NoisePlace.EXAMPLE
+    assert made.readers.design.population == 90
+    assert not check_design(made.readers.design)
+    assert (made.single, made.outside) == (None, None)
+    assert any("one example of one client" in said for said in made.notes)
+
+
+def test_half_the_noise_in_the_steps_of_a_client_is_refuted_and_exits_with_3(ringfort, write, monkeypatch):
+    monkeypatch.setattr("ringfort.privacy.example.noisy_mean", _half_the_noise)
+    result = ringfort("audit", "privacy", write(RECIPE + EXAMPLE), "--json", "--quiet", "--canaries", "60")
+    assert result.exit_code == 3, result.output
+    report = json.loads(result.stdout)
+    assert report["claim"]["verdict"] == "refuted"
+    assert "noise" in {test["name"] for test in report["claim"]["tests"] if test["rejected"]}
+    assert {one["protection"] for one in report["reconstruction"]} == {"none", "clip 0.5 per example, noise 1.5"}
+    assert all(one["ceiling"] for one in report["membership"])
+
+
+def _half_the_noise(rows, clip, noise_multiplier, divisor, random):
+    return noisy_mean(rows, clip, noise_multiplier / 2, divisor, random)
 
 
 def test_a_recipe_without_privacy_claims_nothing_and_shadows_run_when_asked(ringfort, write, monkeypatch):

@@ -28,7 +28,19 @@ def least(noise, sampling, releases, epsilon):
 
 
 def test_a_curve_has_the_least_noise_that_keeps_each_budget(ringfort, recipe):
-    words = ("--set", CENTRAL, "--set", "train.rate=0.8", *MEAN, "--epsilon", "20,0.2", "--seeds", "1,2", "--out", "out")
+    words = (
+        "--set",
+        CENTRAL,
+        "--set",
+        "train.rate=0.8",
+        *MEAN,
+        "--epsilon",
+        "20,0.2",
+        "--seeds",
+        "1,2",
+        "--out",
+        "out",
+    )
     result = ringfort("privacy", "curve", recipe, *words, "--json")
     assert result.exit_code == 0, result.stderr
     value = json.loads(result.stdout)
