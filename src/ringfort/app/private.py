@@ -113,6 +113,11 @@ def _example(spec: ExampleSpec, scenario: Scenario) -> ExampleNoise:
         )
     if spec.delta > 1 / spec.examples:
         raise Incompatible(f"privacy.delta must be at most one over privacy.examples, {1 / spec.examples:.3g}")
+    if scenario.sanitiser is not None:
+        raise Incompatible(
+            "[sanitise] decides about an example by all others, so one example can change which ones are trained on, "
+            "and what it reports leaves without noise: example-level privacy promises nothing after it"
+        )
     require_example_gradients(scenario.model(), scenario.train)
     sampling = Poisson(training.batch / spec.examples, spec.examples)
     return ExampleNoise(_clip(spec, scenario), spec.noise_multiplier, sampling, training.steps)
