@@ -82,7 +82,11 @@ def test_a_drill_runs_under_a_seal(ringfort, recipe):
             "seal.clip",
         ),
         ((DISTRIBUTED.replace("alive=8", "alive=9"), MASKED, "defence.rule=mean", "defence.f=0"), "RF103", "9 clients"),
-        ((EXAMPLE, 'sanitise={max_set_aside=0.5,class_floor=0,excess="flag",checks=["exact-duplicates"]}'), "RF103", "after it"),
+        (
+            (EXAMPLE, 'sanitise={max_set_aside=0.5,class_floor=0,excess="flag",checks=["exact-duplicates"]}'),
+            "RF103",
+            "after it",
+        ),
         ((EXAMPLE, "train.batch=40"), "RF103", "not below privacy.examples"),
         ((EXAMPLE.replace("delta=0.01", "delta=0.1"),), "RF103", "at most one over"),
         ((EXAMPLE.replace("add-or-remove-one", "replace-one"),), "RF104", "neighbouring"),
