@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ringfort.core.errors import OutputUnwritable
+from ringfort.core.failpoints import failpoint
 
 __all__ = ["canonical_json", "sync_folder", "write_atomic"]
 
@@ -41,8 +42,11 @@ def write_atomic(path: Path, data: bytes) -> None:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
+            failpoint("file.written")
             os.fsync(file.fileno())
+        failpoint("file.synced")
         temporary.replace(path)
+        failpoint("file.renamed")
         sync_folder(path.parent)
     except OSError as error:
         raise OutputUnwritable(f"cannot write {path}: {error.strerror or error}") from error

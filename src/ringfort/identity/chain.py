@@ -6,8 +6,6 @@ signature covers everything else in the line. So the last signature vouches for 
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import os
 from dataclasses import dataclass, field
@@ -16,8 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ringfort.core.errors import BadSignature, BrokenChain, OutputUnwritable, RingfortError
-from ringfort.core.files import canonical_json, sync_folder
+from ringfort.core.files import canonical_json
 from ringfort.core.keys import Directory, SigningKey
+from ringfort.core.lines import LineFile, append_line, whole_lines
 from ringfort.core.values import ClientId
 from ringfort.identity.documents import exact, hexadecimal, read_document
 from ringfort.identity.times import moment, stamp
@@ -61,7 +60,7 @@ def read_lines(data: bytes, head: Head, authority: bytes) -> tuple[tuple[Line, .
     found: list[Line] = []
     unsigned: dict[str, Any] = {}
     signature = b""
-    for raw in data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]:
+    for raw in whole_lines(data):
         try:
             line, unsigned, signature = _parse(raw, head)
         except RingfortError as error:
@@ -127,24 +126,13 @@ class ChainWriter:
     """
 
     def __init__(self, path: Path, key: SigningKey) -> None:
-        self._path, self._key = path, key
+        self._key, self._file = key, LineFile(path, "registry", private=True)
         try:
-            new = not path.exists()
-            self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
-        except OSError as error:
-            raise OutputUnwritable(f"cannot write {path}: {error.strerror or error}") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.lines, self.head = read_lines(path.read_bytes(), Head(), key.public)
-            self._file.truncate(self.head.end)
-            if new:
-                sync_folder(path.parent)
-        except BlockingIOError as error:
-            self._file.close()
-            raise OutputUnwritable(f"{path} is being written by another process: try again") from error
+            self._file.resume(self.head.end)
         except OSError as error:
             self.close()
-            raise OutputUnwritable(f"cannot write {path}: {error.strerror or error}") from error
+            raise self._file.unwritable(error) from error
         except BaseException:
             self.close()
             raise
@@ -167,25 +155,17 @@ class ChainWriter:
         if len(raw) > _MAX_LINE_BYTES:
             raise OutputUnwritable(f"a line of the registry has at most {_MAX_LINE_BYTES} bytes")
         if self._file.closed:
-            raise OutputUnwritable(f"{self._path} was closed: open the registry again")
-        handle, written, whole = self._file.fileno(), 0, raw + b"\n"
+            raise OutputUnwritable(f"{self._file.path} was closed: open the registry again")
         try:
-            while written < len(whole):
-                written += os.pwrite(handle, whole[written:], self.head.end + written)
-            os.fsync(handle)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                os.ftruncate(handle, self.head.end)
+            append_line(self._file, raw + b"\n")
+        except OutputUnwritable:
             self.close()
-            raise OutputUnwritable(f"cannot write {self._path}: {error.strerror or error}") from error
+            raise
         line = Line(self.head.lines, at, kind, body)
         digest = hashlib.sha256(raw).hexdigest()
-        self.head = Head(self.head.lines + 1, self.head.end + len(whole), digest, at)
+        self.head = Head(self.head.lines + 1, self.head.end + len(raw) + 1, digest, at)
         return line
 
     def close(self) -> None:
         """Let go of the lock. Idempotent."""
-        if not self._file.closed:
-            with contextlib.suppress(OSError):
-                fcntl.flock(self._file, fcntl.LOCK_UN)
-            self._file.close()
+        self._file.close()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import math
-import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +21,8 @@ from ringfort.core.errors import (
     RingfortError,
     UnknownName,
 )
-from ringfort.core.files import canonical_json, sync_folder
+from ringfort.core.files import canonical_json
+from ringfort.core.lines import LineFile, append_line, whole_lines
 from ringfort.core.values import ClientId, client_id
 from ringfort.privacy.accountant import Spend, check_countable, spend
 from ringfort.privacy.events import Event, event_from_json, event_to_json
@@ -79,6 +77,33 @@ class Entry:
     clients: tuple[ClientId, ...] | None
 
 
+class _Tally:
+    """How often each event was charged: to everybody, and to those who were charged by name."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self._everybody: Counter[str] = Counter()
+        self._named: dict[ClientId, Counter[str]] = {}
+        for entry in entries:
+            self.add(entry)
+
+    def add(self, entry: Entry) -> None:
+        if entry.clients is None:
+            self._everybody.update(entry.counts)
+        for name in entry.clients or ():
+            self._named.setdefault(name, Counter()).update(entry.counts)
+
+    def of(self, client: ClientId | None) -> Counter[str]:
+        """What one client was charged; None stands for whoever never took part by name."""
+        return self._everybody + self._named.get(client, Counter()) if client is not None else Counter(self._everybody)
+
+    def clients(self) -> tuple[ClientId, ...]:
+        return tuple(sorted(self._named))
+
+    def different(self, names: Iterable[ClientId | None]) -> Iterator[Counter[str]]:
+        """The counts that any of these has, each once: most clients spend alike."""
+        yield from (Counter(dict(counts)) for counts in {frozenset(self.of(name).items()) for name in names})
+
+
 @dataclass(frozen=True)
 class Account:
     """What a ledger says: verified, and at rest.
@@ -101,15 +126,11 @@ class Account:
 
     def counts(self, client: ClientId | None = None) -> Counter[str]:
         """What was charged to a client, or, without one, to somebody who never took part by name."""
-        total: Counter[str] = Counter()
-        for entry in self.entries:
-            if entry.clients is None or client in entry.clients:
-                total.update(entry.counts)
-        return total
+        return _Tally(self.entries).of(client)
 
     def clients(self) -> tuple[ClientId, ...]:
         """Everyone who was charged by name."""
-        return tuple(sorted({name for entry in self.entries for name in entry.clients or ()}))
+        return _Tally(self.entries).clients()
 
     def spent(self, client: ClientId | None = None) -> Spend:
         """What one client spent."""
@@ -117,15 +138,20 @@ class Account:
 
     def worst(self) -> Spend:
         """What the client that spent most did; the run's epsilon."""
-        different = {frozenset(self.counts(name).items()) for name in (None, *self.clients())}
-        return max((self._cost(Counter(dict(counts))) for counts in different), key=lambda s: s.epsilon)
+        return self._worst(_Tally(self.entries))
 
     def curve(self) -> tuple[tuple[int, Spend], ...]:
         """The run's epsilon after each charged round."""
         points: dict[int, Spend] = {}
-        for i, entry in enumerate(self.entries):
-            points[entry.round] = replace(self, entries=self.entries[: i + 1]).worst()
+        tally = _Tally()
+        for entry in self.entries:
+            tally.add(entry)
+            points[entry.round] = self._worst(tally)
         return tuple(points.items())
+
+    def _worst(self, tally: _Tally) -> Spend:
+        different = tally.different((None, *tally.clients()))
+        return max((self._cost(counts) for counts in different), key=lambda s: s.epsilon)
 
     def _cost(self, counts: Counter[str]) -> Spend:
         charges = [(self.tariff[name], count) for name, count in counts.items()]
@@ -203,28 +229,29 @@ class Ledger:
         whole(1, at_once=at_once)
         for event in tariff.values():
             check_countable(event, budget.neighbouring)
-        self._path, self._end = path, 0
+        self._file = LineFile(path, "ledger", private=True, keep_cut=True)
         try:
-            self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
-        except OSError as error:
-            raise OutputUnwritable(f"cannot write {path}: {error.strerror or error}") from error
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._account = self._resume(Account(run, budget, dict(tariff), (), "", at_once))
-        except BlockingIOError as error:
-            self._file.close()
-            raise OutputUnwritable(f"{path} is being written by another process") from error
+            self._resume(Account(run, budget, dict(tariff), (), "", at_once))
         except OSError as error:
             self.close()
-            raise OutputUnwritable(f"cannot write {path}: {error.strerror or error}") from error
+            raise self._file.unwritable(error) from error
         except BaseException:
             self.close()
             raise
 
     @property
+    def budget(self) -> Budget:
+        """What may be spent."""
+        return self._terms.budget
+
+    @property
     def account(self) -> Account:
         """All that was charged so far."""
-        return self._account
+        return replace(self._terms, entries=tuple(self._entries))
+
+    def worst(self) -> Spend:
+        """What the client that spent most did; the cost does not grow with the number of charges."""
+        return self._terms._worst(self._tally)
 
     def charge(self, round: int, counts: Mapping[str, int], clients: Sequence[ClientId] | None) -> Receipt:
         """Write down what a release costs, before it is made.
@@ -241,9 +268,9 @@ class Ledger:
         """
         whole(0, round=round)
         for name, count in counts.items():
-            if name not in self._account.tariff:
-                raise UnknownName.of("event in this ledger's tariff", name, self._account.tariff)
-            whole(1, self._account.at_once, count=count)
+            if name not in self._terms.tariff:
+                raise UnknownName.of("event in this ledger's tariff", name, self._terms.tariff)
+            whole(1, self._terms.at_once, count=count)
         if not counts or (clients is not None and not clients):
             raise InvalidValue("a charge needs at least one event, and None or at least one client")
         entry = Entry(round, dict(counts), None if clients is None else tuple(sorted(set(clients))))
@@ -251,65 +278,57 @@ class Ledger:
         self._append({"kind": "charge", **_entry_json(entry)}, entry)
         events: Counter[Event] = Counter()
         for name, count in counts.items():
-            events[self._account.tariff[name]] += count
-        return Receipt(round, events, self._account.head)
+            events[self._terms.tariff[name]] += count
+        return Receipt(round, events, self._terms.head)
 
     def _check(self, entry: Entry) -> None:
-        now = self._account
-        names = (None, *now.clients()) if entry.clients is None else entry.clients
-        for counts in {frozenset((now.counts(name) + Counter(entry.counts)).items()) for name in names}:
-            cost = now._cost(Counter(dict(counts)))
+        now, tally = self._terms, self._tally
+        names = (None, *tally.clients()) if entry.clients is None else entry.clients
+        for counts in tally.different(names):
+            cost = now._cost(counts + Counter(entry.counts))
             if not cost.epsilon <= now.budget.epsilon:
                 raise BudgetExceeded(
                     f"round {entry.round} would bring epsilon to {cost.epsilon:.4g} at delta {cost.delta:g}, the "
                     f"budget is {now.budget.epsilon:g}: nothing was released"
                 )
 
-    def _resume(self, fresh: Account) -> Account:
-        data = self._path.read_bytes()
+    def _resume(self, fresh: Account) -> None:
+        data = self._file.path.read_bytes()
         opening = _opening(fresh)
         if b"\n" not in data:  # new, or cut before its first line was whole: nothing was charged under it
-            self._account = fresh
+            self._take(fresh)
             self._append(opening)
-            sync_folder(self._path.parent)
-            return self._account
+            return
         found, torn = _read(data)
         if _opening(found) != opening:
             raise InvalidValue(
-                f"{self._path} is the ledger of another run, budget or tariff: continue it with its own, "
+                f"{self._file.path} is the ledger of another run, budget or tariff: continue it with its own, "
                 "or choose another file"
             )
-        self._account, self._end = found, len(data) - len(torn)
-        if torn:
-            self._account = replace(found, entries=found.entries[:-1])
-            cut = {"kind": "torn", "bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()}
-            self._append(cut, found.entries[-1])
-        return self._account
+        self._file.resume(len(data) - len(torn))
+        if not torn:
+            self._take(found)
+            return
+        self._take(replace(found, entries=found.entries[:-1]))
+        cut = {"kind": "torn", "bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()}
+        self._append(cut, found.entries[-1])
+
+    def _take(self, found: Account) -> None:
+        self._terms, self._entries, self._tally = replace(found, entries=()), [*found.entries], _Tally(found.entries)
 
     def _append(self, fields: dict[str, Any], entry: Entry | None = None) -> None:
         """Write a line over whatever a crash left behind the last whole one; until its line feed it counts as cut."""
-        fields = {**fields, "prev": self._account.head}
+        fields = {**fields, "prev": self._terms.head}
         digest = _digest(fields)
-        line = canonical_json({**fields, "digest": digest}) + b"\n"
-        handle, written = self._file.fileno(), 0
-        try:
-            while written < len(line):
-                written += os.pwrite(handle, line[written:], self._end + written)
-            os.fsync(handle)
-            os.ftruncate(handle, self._end + written)
-            os.fsync(handle)
-        except OSError as error:
-            raise OutputUnwritable(f"cannot write {self._path}: {error.strerror or error}") from error
-        self._end += written
-        entries = self._account.entries if entry is None else (*self._account.entries, entry)
-        self._account = replace(self._account, entries=entries, head=digest)
+        append_line(self._file, canonical_json({**fields, "digest": digest}) + b"\n")
+        if entry is not None:
+            self._entries.append(entry)
+            self._tally.add(entry)
+        self._terms = replace(self._terms, head=digest)
 
     def close(self) -> None:
         """Let go of the lock. Idempotent."""
-        if not self._file.closed:
-            with contextlib.suppress(OSError):
-                fcntl.flock(self._file, fcntl.LOCK_UN)
-            self._file.close()
+        self._file.close()
 
     def __enter__(self) -> Ledger:
         return self
@@ -351,19 +370,25 @@ def _digest(fields: dict[str, Any]) -> str:
 
 def _read(data: bytes) -> tuple[Account, bytes]:
     """The account, and the bytes of a cut last line, which is its last entry then."""
-    end = data.rfind(b"\n") + 1
-    account: Account | None = None
-    for number, line in enumerate(data[:end].split(b"\n")[:-1]):
+    terms: Account | None = None
+    entries: list[Entry] = []
+    head = ""
+    for number, line in enumerate(whole_lines(data)):
         try:
-            account = _continued(account, _fields(line, account.head if account else ""))
+            fields = _fields(line, head)
+            head = fields["prev"]
+            if terms is None:
+                terms = _terms(fields)
+            else:
+                entries.append(_charged(terms, fields))
         except RingfortError as error:
             raise BrokenChain(f"line {number + 1} of the ledger: {error.message}") from error
-    if account is None:
+    if terms is None:
         raise BrokenChain("the ledger has no first line")
-    torn = data[end:]
+    torn = data[data.rfind(b"\n") + 1 :]
     if torn:
-        account = replace(account, entries=(*account.entries, _torn(account)))
-    return account, torn
+        entries.append(_torn(terms))
+    return replace(terms, entries=tuple(entries), head=head), torn
 
 
 def _torn(account: Account) -> Entry:
@@ -383,28 +408,31 @@ def _fields(line: bytes, head: str) -> dict[str, Any]:
     return {**value, "prev": digest}
 
 
-def _continued(account: Account | None, fields: dict[str, Any]) -> Account:
+def _terms(fields: dict[str, Any]) -> Account:
+    """An account without an entry, from the first line."""
     try:
-        if account is None:
-            if (fields["v"], fields["kind"]) != (1, "open"):
-                raise BrokenChain("a ledger of version 1 begins with its budget")
-            budget = fields["budget"]
-            terms = (Neighbouring(budget["neighbouring"]), Unit(budget["unit"]))
-            tariff = {str(name): event_from_json(event) for name, event in fields["tariff"].items()}
-            at_once = fields.get("at_once", 1)
-            whole(1, at_once=at_once)
-            return Account(
-                fields["run"], Budget(budget["epsilon"], budget["delta"], *terms), tariff, (), fields["prev"], at_once
-            )
-        if fields["kind"] == "torn":
-            entry = _torn(account)
-        elif fields["kind"] == "charge":
-            entry = _entry(fields, account.tariff)
-        else:
-            raise BrokenChain("it is neither a charge nor the mark of a cut line")
+        if (fields["v"], fields["kind"]) != (1, "open"):
+            raise BrokenChain("a ledger of version 1 begins with its budget")
+        budget = fields["budget"]
+        terms = (Neighbouring(budget["neighbouring"]), Unit(budget["unit"]))
+        tariff = {str(name): event_from_json(event) for name, event in fields["tariff"].items()}
+        at_once = fields.get("at_once", 1)
+        whole(1, at_once=at_once)
+        return Account(fields["run"], Budget(budget["epsilon"], budget["delta"], *terms), tariff, (), "", at_once)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BrokenChain("it is not a line of a ledger") from error
-    return replace(account, entries=(*account.entries, entry), head=fields["prev"])
+
+
+def _charged(terms: Account, fields: dict[str, Any]) -> Entry:
+    """The entry in any other line."""
+    try:
+        if fields["kind"] == "torn":
+            return _torn(terms)
+        if fields["kind"] == "charge":
+            return _entry(fields, terms.tariff)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BrokenChain("it is not a line of a ledger") from error
+    raise BrokenChain("it is neither a charge nor the mark of a cut line")
 
 
 def _entry(fields: dict[str, Any], tariff: Mapping[str, Event]) -> Entry:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ringfort.core.errors import Incompatible
+from ringfort.core.failpoints import failpoint
 from ringfort.core.randomness import SecureRandom
 from ringfort.core.values import F32
 from ringfort.core.views import Rows
@@ -59,12 +60,13 @@ class PrivateRelease:
         if last and isinstance(mechanism.clip, AdaptiveClip):
             mechanism = replace(mechanism, clip=replace(mechanism.clip, norm=last["next_norm"]))
         receipt = self.ledger.charge(number, {TARIFF: 1}, None)
+        failpoint("round.charged")
         released = mechanism.release(view, d, receipt, self.random)
-        spent = self.ledger.account.worst()
+        spent = self.ledger.worst()
         return released.delta, {
             "claim": mechanism.claim.to_json(),
             "release": released.release.to_json(),
             "next_norm": released.next.clip.norm,
             "spent": spent.to_json(),
-            "budget": self.ledger.account.budget.to_json(),
+            "budget": self.ledger.budget.to_json(),
         }
