@@ -6,7 +6,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from importlib import metadata
 from pathlib import Path
@@ -29,11 +29,14 @@ from ringfort.core.errors import Incompatible, InvalidValue, MissingExtra
 from ringfort.core.ports import LocalTraining, Model
 from ringfort.core.randomness import Seeds
 from ringfort.core.seal import Seal
+from ringfort.identity.keyfiles import load_signing_key
+from ringfort.rounds.checkpoint import CHECKPOINTS, Signing
 from ringfort.rounds.fuse import Defence
 from ringfort.rounds.gate import Gate
+from ringfort.rounds.places import place
 from ringfort.secagg.seals import SEALS
 
-__all__ = ["defence", "drill", "manifest", "model", "rule", "sanitiser", "scenario", "seal", "split"]
+__all__ = ["defence", "drill", "manifest", "model", "rule", "sanitiser", "scenario", "seal", "signing", "split"]
 
 _PACKAGES = ("numpy", "torch", "scikit-learn", "cbor2", "pydantic")
 
@@ -252,3 +255,23 @@ def manifest(recipe: Recipe, split: data.Split) -> Manifest:
         recipe_digest=recipe.digest(),
         command=shlex.join(["ringfort", *sys.argv[1:]]),
     )
+
+
+def signing(recipe: Recipe, folder: Path, key: Path | None, to: Sequence[str]) -> Signing | None:
+    """How this run's checkpoints are signed: as the command line says, else as the recipe's [log] does.
+
+    Raises:
+        InvalidValue (RF104): places without a key, no such key, or a run whose checkpoints would stop being signed.
+    """
+    spec = recipe.log
+    chosen = key or (Path(spec.key) if spec else None)
+    if chosen is None:
+        if to:
+            raise InvalidValue("--checkpoint-to needs a key that signs: make one with `ringfort log key`, give --log-key")
+        if (folder / CHECKPOINTS).exists():
+            raise InvalidValue(f"{folder} has signed checkpoints: go on with the log's key, --log-key or [log]")
+        return None
+    places = [place(text, commands=True) for text in to] or [
+        place(text, commands=False) for text in (spec.to if spec else ())
+    ]
+    return Signing(load_signing_key(chosen), tuple(places))

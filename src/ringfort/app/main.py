@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ringfort.app.commands import audit, bench, data, identity, privacy, recipe
+from ringfort.app.commands import audit, bench, data, identity, log, privacy, recipe
 from ringfort.app.commands.drill import drill
 from ringfort.app.commands.seals import seals
 from ringfort.app.commands.shared import fail, reported
@@ -34,6 +34,7 @@ app.add_typer(bench.app, name="bench")
 app.add_typer(audit.app, name="audit")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(identity.app, name="identity")
+app.add_typer(log.app, name="log")
 app.add_typer(recipe.app, name="recipe")
 
 

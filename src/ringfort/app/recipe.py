@@ -305,6 +305,15 @@ class SanitiseSpec(_Strict):
 PrivacySpec = Annotated[CentralSpec | LocalSpec | DistributedSpec | ExampleSpec, Field(discriminator="where")]
 
 
+class LogSpec(_Strict):
+    """Signed checkpoints over the round records, and where else they go."""
+
+    key: str = Field(min_length=1, description="the private key's file, made by `ringfort log key`")
+    to: list[Annotated[str, Field(min_length=1)]] = Field(
+        min_length=1, description="files that the server cannot rewrite, or - for standard output"
+    )
+
+
 class ThresholdSpec(_Strict):
     """When a wall holds."""
 
@@ -339,6 +348,7 @@ class Recipe(_Strict):
     privacy: PrivacySpec | None = None
     guard: GuardSpec | None = None
     sanitise: SanitiseSpec | None = None
+    log: LogSpec | None = None
     drill: DrillSpec | None = None
 
     def resolved(self) -> dict[str, Any]:
@@ -350,9 +360,9 @@ class Recipe(_Strict):
         return digest_of(canonical_json(self.resolved()))
 
     def federation_digest(self) -> str:
-        """Names what must not change when a training run is resumed: not its title, length, workers, nor its drill."""
+        """Names what must not change when a training run is resumed: not its title, length, workers, log nor its drill."""
         value = self.resolved()
-        for key in ("title", "drill"):
+        for key in ("title", "log", "drill"):
             value.pop(key, None)
         for key in ("rounds", "workers"):
             value["train"].pop(key)

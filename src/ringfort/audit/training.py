@@ -74,6 +74,7 @@ def train(
             observe(point(last.record))
     finally:
         federation.exchange.close()
+    records = journal.records
     accounts = scenario.privacy.accounts() if scenario.privacy else ()
     found = _exposure(scenario, release, accounts)
     predict = predictor(federation.model, last.params, scenario.test)
@@ -87,13 +88,13 @@ def train(
         classes=scenario.train.classes,
         label_counts=counts,
         wall=wall_card(defence, scenario.rows(seeds)),
-        curve=tuple(point(record) for record in journal.records),
+        curve=tuple(point(record) for record in records),
         accuracy=float(np.mean(predict(scenario.test.inputs) == scenario.test.labels)),
         recall=recall(predict, scenario.test),
-        clients=_client_rows(journal.records[1:], [sum(row) for row in counts]),
+        clients=_client_rows(records[1:], [sum(row) for row in counts]),
         model=last.record.next_model,
         journal_head=last.record.digest,
-        budget_spent=_budget_spent(journal.records, accounts),
+        budget_spent=_budget_spent(records, accounts),
         protections=found.protects,
         not_covered=(_NOT_COVERED[0], *found.open, *_NOT_COVERED[1:]),
         seconds=time.monotonic() - started,

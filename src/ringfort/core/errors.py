@@ -25,6 +25,7 @@ __all__ = [
     "AdmissionError",
     "BadCheckpoint",
     "BadData",
+    "BadProof",
     "BadShare",
     "BadSignature",
     "BelowFloor",
@@ -408,6 +409,15 @@ class TooManySuspicious(IntegrityError):
     def __init__(self, message: str, report: object = None) -> None:
         super().__init__(message)
         self.report = report
+
+
+class BadProof(IntegrityError):
+    """A checkpoint or a proof does not hold."""
+
+    code = "RF705"
+    what = "A signed checkpoint or a proof is malformed, altered, by another key, or for another log than the one here."
+    todo = "Get it again from where it was kept, and the public key from somebody you trust. Then suspect the log."
+    attack = "Likely: whoever rewrites a log cannot sign a checkpoint for the new one."
 
 
 def _tree(root: type[RingfortError]) -> dict[str, type[RingfortError]]:

@@ -19,8 +19,9 @@ __all__ = ["POINTS", "arm", "failpoint", "half"]
 _LINES: Final = {
     "half": "half of the line is written",
     "written": "the line is written, not yet durable",
-    "synced": "the line is durable",
+    "committed": "the line is durable",
 }
+_DISK: Final = ("half", "written", "synced", "renamed")
 POINTS: Final[dict[str, str]] = {
     "file.written": "a whole file lies under its temporary name, not yet durable",
     "file.synced": "it is durable under its temporary name",
@@ -57,6 +58,8 @@ def arm(text: str) -> None:
     name, _, count = place.partition("@")
     if name and name not in POINTS:
         raise UnknownName.of("failpoint", name, POINTS)
+    if action == "enospc" and name.partition(".")[2] not in _DISK:
+        raise InvalidValue(f"nothing is written to disk at {name}")
     if action not in ("", "kill", "enospc") or not (count or "1").isdecimal() or count == "0":
         raise InvalidValue(f"a failpoint is name[@count][=kill|enospc], got {text!r}")
     _armed, _action, _left = name, "enospc" if action == "enospc" else "kill", int(count or "1")

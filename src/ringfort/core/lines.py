@@ -134,4 +134,4 @@ def append_line(file: LineFile, line: bytes) -> None:
     except OSError as error:
         file.undo()
         raise file.unwritable(error) from error
-    failpoint(f"{file.kind}.synced")
+    failpoint(f"{file.kind}.committed")

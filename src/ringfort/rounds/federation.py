@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import KW_ONLY, dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ import numpy as np
 from ringfort.core.arrays import decode_arrays, encode_arrays
 from ringfort.core.checks import fraction, positive, whole
 from ringfort.core.context import EMPTY, Memory, RoundContext, wants
-from ringfort.core.errors import Incompatible, NothingAdmitted, ProtocolAbort
+from ringfort.core.errors import Incompatible, NothingAdmitted, OutputUnwritable, ProtocolAbort, RingfortError
+from ringfort.core.failpoints import failpoint
 from ringfort.core.ports import Exchange, Failure, Model, Reply
 from ringfort.core.randomness import SecureRandom, Seeds
 from ringfort.core.seal import Opened
@@ -22,6 +24,7 @@ from ringfort.core.values import F32, Aggregate, ClientId, Refusal, Verdict
 from ringfort.core.views import Rows
 from ringfort.core.wire import Broadcast
 from ringfort.privacy import Claim
+from ringfort.rounds.attempts import Attempt
 from ringfort.rounds.cohort import draw
 from ringfort.rounds.fuse import Defence, Fused, History, fuse, verdicts_of
 from ringfort.rounds.gate import INNOCENT, Gate, RoundPlan
@@ -197,13 +200,16 @@ class Federation:
         plan = self._plan(state)
         collected = self._collect(plan, Broadcast.encode(plan.run, plan.round, encoded))
         opened = collected.opened
-        defence = self._facing(plan, collected)
-        fused, privacy = self._fuse(state, plan, defence, collected)
+        try:
+            defence = self._facing(plan, collected)
+            fused, privacy = self._fuse(state, plan, defence, collected)
+        except RingfortError as error:
+            self._failed(plan, collected, error)
+            raise
+        failpoint("round.fused")
         verdicts = () if opened is None else _of_members(fused.verdicts, opened)
         params = (state.params + fused.aggregate.delta).astype(np.float32, copy=False)
         after, memory = self.model.schema.encode(params), encode_arrays(fused.memory)
-        heard = {v.client for v in verdicts} | {r.client for r in collected.refusals}
-        heard |= {f.client for f in collected.failures}
         record = RoundRecord(
             run=plan.run,
             round=plan.round,
@@ -216,7 +222,7 @@ class Federation:
             verdicts=verdicts,
             refusals=collected.refusals,
             failures=collected.failures,
-            absent=tuple(client for client in plan.cohort if client not in heard),
+            absent=_absent(plan, collected, {v.client for v in verdicts}),
             metrics=self._measure(params),
             prev=state.record.digest,
             seal=self.seal.label if self.seal else "",
@@ -224,6 +230,7 @@ class Federation:
             aborts=collected.aborts,
             memory=digest_of(memory) if memory else "",
             privacy=privacy,
+            attempts=self.journal.attempts_head if self.journal is not None else "",
         )
         history = state.history.after(verdicts)
         return self._commit(State(params, history, record, fused.memory, params - state.params), after, memory)
@@ -266,14 +273,38 @@ class Federation:
                 opened, failures = self.seal.round(asked, frame, self.exchange, self.defence.rule)
             except ProtocolAbort as abort:
                 aborts.append(str(abort))
-                if len(aborts) == ATTEMPTS:
-                    raise
                 culprits += tuple(
                     Refusal(c, abort.code, "culprit", abort.message) for c in asked.cohort if c in abort.culprits
                 )
+                if len(aborts) == ATTEMPTS:
+                    self._failed(plan, Collected(None, culprits, (), tuple(aborts)), abort)
+                    raise
                 asked = replace(asked, cohort=tuple(c for c in asked.cohort if c not in abort.culprits))
                 continue
             return Collected(opened, (*culprits, *opened.refusals), failures, tuple(aborts))
+
+    def _failed(self, plan: RoundPlan, collected: Collected, error: RingfortError) -> None:
+        """Keep who was refused and why in a round that ends without a step; its record will never be written."""
+        if self.journal is None or self.journal.head is None:
+            return
+        opened = collected.opened
+        admitted = set() if opened is None else {name for names in opened.members.values() for name in names}
+        attempt = Attempt(
+            run=plan.run,
+            round=plan.round,
+            after=self.journal.head.digest,
+            cohort=plan.cohort,
+            code=error.code,
+            message=error.message,
+            refusals=collected.refusals,
+            failures=collected.failures,
+            absent=() if collected.aborts and opened is None else _absent(plan, collected, admitted),
+            aborts=collected.aborts,
+        )
+        try:
+            self.journal.fail(attempt)
+        except OutputUnwritable as full:
+            error.message += f" (and this could not be recorded: {full.message})"
 
     def _facing(self, plan: RoundPlan, collected: Collected) -> Defence:
         """The defence for who is left. Under a seal it stays as it is: the rule runs on what its parties agreed on."""
@@ -310,7 +341,7 @@ class Federation:
                 "or write elsewhere"
             )
         history = History()
-        for record in journal.records[1:]:
+        for record in islice(journal.stream(), 1, None):
             history = history.after(record.verdicts)
         params = self.model.schema.decode(journal.model(head.next_model))
         return State(
@@ -344,6 +375,12 @@ def _of_members(verdicts: tuple[Verdict, ...], opened: Opened) -> tuple[Verdict,
         reasons = tuple(f"{verdict.client}: {reason}" for reason in verdict.reasons)
         out += [Verdict(member, verdict.action, verdict.weight / len(members), reasons) for member in members]
     return tuple(sorted(out, key=lambda verdict: verdict.client))
+
+
+def _absent(plan: RoundPlan, collected: Collected, admitted: Set[ClientId]) -> tuple[ClientId, ...]:
+    """Who was asked and was not heard of."""
+    heard = {r.client for r in collected.refusals} | {f.client for f in collected.failures} | admitted
+    return tuple(client for client in plan.cohort if client not in heard)
 
 
 def _digest(aggregate: Aggregate) -> str:

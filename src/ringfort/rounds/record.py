@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,7 @@ from ringfort.core.files import canonical_json
 from ringfort.core.ports import Failure
 from ringfort.core.values import Action, ClientId, Refusal, Verdict
 
-__all__ = ["RoundRecord"]
+__all__ = ["RoundRecord", "failures_from", "failures_json", "refusals_from", "refusals_json", "texts"]
 
 _MAX_TRACEBACK_CHARS = 4_000
 
@@ -40,6 +41,7 @@ class RoundRecord:
         aborts: why earlier attempts at this round ended, in words.
         memory: digest of what the defence remembers for the next round, empty if nothing.
         privacy: the claim that this round's release keeps and what the ledger says after it, empty without one.
+        attempts: digest of the last failed round before this one (`rounds.attempts`), empty if none failed so far.
     """
 
     run: str
@@ -61,6 +63,7 @@ class RoundRecord:
     aborts: tuple[str, ...] = ()
     memory: str = ""
     privacy: dict[str, Any] = field(default_factory=dict)
+    attempts: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without the digest."""
@@ -78,13 +81,8 @@ class RoundRecord:
                 {"client": v.client, "action": v.action.value, "weight": v.weight, "reasons": list(v.reasons)}
                 for v in self.verdicts
             ],
-            "refusals": [
-                {"client": r.client, "code": r.code, "reason": r.reason, "detail": r.detail} for r in self.refusals
-            ],
-            "failures": [
-                {"client": f.client, "error": f.error, "traceback": f.traceback[-_MAX_TRACEBACK_CHARS:]}
-                for f in self.failures
-            ],
+            "refusals": refusals_json(self.refusals),
+            "failures": failures_json(self.failures),
             "absent": list(self.absent),
             "metrics": self.metrics,
             "prev": self.prev,
@@ -99,6 +97,7 @@ class RoundRecord:
             "aborts": list(self.aborts),
             "memory": self.memory,
             "privacy": self.privacy,
+            "attempts": self.attempts,
         }
 
     @property
@@ -111,43 +110,117 @@ class RoundRecord:
         return canonical_json({**self.to_json(), "digest": self.digest}) + b"\n"
 
     @classmethod
+    def from_line(cls, line: bytes) -> tuple[RoundRecord, str]:
+        """Read one line, without its line feed; the record and its digest.
+
+        Raises:
+            BrokenChain (RF701): not a record of this version in canonical form, or not what its digest says.
+        """
+        try:
+            value = json.loads(line)
+            canonical = canonical_json(value)
+        except (ValueError, RecursionError) as error:
+            raise BrokenChain("it is not JSON") from error
+        if canonical != line:
+            raise BrokenChain("it is not in canonical form")
+        return cls._read(value)
+
+    @classmethod
     def from_json(cls, value: dict[str, Any]) -> RoundRecord:
-        """Read a line back and compare its digest.
+        """Read a line's contents back and compare their digest.
 
         Raises:
             BrokenChain (RF701): not a record of this version, or its contents do not have the digest it names.
         """
+        return cls._read(value)[0]
+
+    @classmethod
+    def _read(cls, value: Any) -> tuple[RoundRecord, str]:
         try:
             if value["v"] != 1:
                 raise BrokenChain(f"record version {value['v']!r} is not supported, this is version 1")
+            said = {name: given for name, given in value.items() if name != "digest"}
+            digest = hashlib.sha256(b"\x00" + canonical_json(said)).hexdigest()
             record = cls(
-                run=value["run"],
-                round=value["round"],
-                recipe=value["recipe"],
-                cohort=tuple(value["cohort"]),
-                rule=value["rule"],
-                model=value["model"],
-                aggregate=value["aggregate"],
-                next_model=value["next_model"],
+                run=_text(value["run"]),
+                round=_whole(value["round"]),
+                recipe=_text(value["recipe"]),
+                cohort=texts(value["cohort"]),
+                rule=_text(value["rule"]),
+                model=_text(value["model"]),
+                aggregate=_text(value["aggregate"]),
+                next_model=_text(value["next_model"]),
                 verdicts=tuple(
-                    Verdict(v["client"], Action(v["action"]), v["weight"], tuple(v["reasons"]))
+                    Verdict(ClientId(_text(v["client"])), Action(v["action"]), _number(v["weight"]), texts(v["reasons"]))
                     for v in value["verdicts"]
                 ),
-                refusals=tuple(Refusal(r["client"], r["code"], r["reason"], r["detail"]) for r in value["refusals"]),
-                failures=tuple(Failure(f["client"], f["error"], f["traceback"]) for f in value["failures"]),
-                absent=tuple(value["absent"]),
-                metrics=dict(value["metrics"]),
-                prev=value["prev"],
-                seal=value.get("seal", ""),
-                leaked=value.get("leaked", ""),
-                aborts=tuple(value.get("aborts", ())),
-                memory=value.get("memory", ""),
+                refusals=refusals_from(value["refusals"]),
+                failures=failures_from(value["failures"]),
+                absent=texts(value["absent"]),
+                metrics={name: _number(number) for name, number in value["metrics"].items()},
+                prev=_text(value["prev"]),
+                seal=_text(value.get("seal", "")),
+                leaked=_text(value.get("leaked", "")),
+                aborts=texts(value.get("aborts", [])),
+                memory=_text(value.get("memory", "")),
                 privacy=dict(value.get("privacy", {})),
+                attempts=_text(value.get("attempts", "")),
             )
             stated = value["digest"]
-            digest = record.digest
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            whole = record.to_json() == said
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise BrokenChain("it is not a round record") from error
         if digest != stated:
             raise BrokenChain(f"round {record.round}: the record does not have the digest it names")
-        return record
+        if not whole:
+            raise BrokenChain("it has fields that a record of version 1 does not have")
+        return record, digest
+
+
+def refusals_json(refusals: tuple[Refusal, ...]) -> list[dict[str, str]]:
+    """Plain values."""
+    return [{"client": r.client, "code": r.code, "reason": r.reason, "detail": r.detail} for r in refusals]
+
+
+def failures_json(failures: tuple[Failure, ...]) -> list[dict[str, str]]:
+    """Plain values; a traceback is cut to its end."""
+    return [
+        {"client": f.client, "error": f.error, "traceback": f.traceback[-_MAX_TRACEBACK_CHARS:]} for f in failures
+    ]
+
+
+def refusals_from(value: Any) -> tuple[Refusal, ...]:
+    """What `refusals_json` made. Raises TypeError or KeyError for anything else."""
+    return tuple(
+        Refusal(ClientId(_text(r["client"])), _text(r["code"]), _text(r["reason"]), _text(r["detail"])) for r in value
+    )
+
+
+def failures_from(value: Any) -> tuple[Failure, ...]:
+    """What `failures_json` made. Raises TypeError or KeyError for anything else."""
+    return tuple(Failure(ClientId(_text(f["client"])), _text(f["error"]), _text(f["traceback"])) for f in value)
+
+
+def texts(value: Any) -> tuple[Any, ...]:
+    """A list of texts as a tuple. Raises TypeError for anything else."""
+    if type(value) is not list or not all(type(text) is str for text in value):
+        raise TypeError
+    return tuple(value)
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError
+    return value
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError
+    return value
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise TypeError
+    return value  # type: ignore[no-any-return]

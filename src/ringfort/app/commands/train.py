@@ -17,6 +17,15 @@ def train(
     recipe: RecipePath,
     overrides: Overrides = None,
     out: Out = None,
+    log_key: Annotated[
+        Path | None, typer.Option("--log-key", metavar="KEY", help="Sign a checkpoint of the records each round.")
+    ] = None,
+    checkpoint_to: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--checkpoint-to", metavar="PLACE", help="A file elsewhere, -, or exec:PROGRAM ARG... Repeatable."
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last committed round in FOLDER.")] = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -39,7 +48,8 @@ def train(
     folder = new_folder(run_folder(out or Path("runs") / recipe.stem, resume=resume))
     split = data.load(read.data.name)
     scenario, defence = build.scenario(read, split), build.defence(read)
-    with ExitStack() as stack, Journal(folder) as journal, report.TrainProgress(quiet=quiet) as progress:
+    signing = build.signing(read, folder, log_key, checkpoint_to or ())
+    with ExitStack() as stack, Journal(folder, signing) as journal, report.TrainProgress(quiet=quiet) as progress:
         if journal.head is None or journal.head.recipe == scenario.recipe:
             write_provenance(folder, read, build.manifest(read, split))
         made = private(read, scenario, defence.rule.name, folder, stack)
@@ -68,4 +78,5 @@ def train(
         written = report.write_reports(folder, result)
         write_atomic(folder / "model-card.md", report.model_card(result).encode())
     print_result(report.report_json(result) if as_json else report.train_summary(result))
-    say_written(quiet, [folder / "model.safetensors", folder / "model-card.md", folder / "rounds.jsonl", *written])
+    records = ["model-card.md", "rounds.jsonl", *(["checkpoints.jsonl"] if signing else [])]
+    say_written(quiet, [folder / "model.safetensors", *(folder / name for name in records), *written])
