@@ -24,7 +24,7 @@ from ringfort.core.files import canonical_json
 from ringfort.core.tensors import digest_of
 from ringfort.secagg.seals import SEALS
 
-__all__ = ["Recipe", "parse", "read", "rule", "to_toml"]
+__all__ = ["Recipe", "parse", "parse_toml", "read", "rule", "to_toml"]
 
 
 class _Strict(BaseModel):
@@ -381,13 +381,26 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise DataUnavailable(f"there is no recipe {path}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidValue(f"cannot read the recipe {path}: {error}") from error
-    try:
-        value = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # tomllib's own, a number of 5,000 digits, brackets without end
-        raise InvalidValue(f"{path} is not TOML: {error}") from error
+    value = _toml(text, str(path))
     for override in overrides:
         _override(value, override)
     return parse(value)
+
+
+def parse_toml(text: str) -> Recipe:
+    """Check a recipe's text.
+
+    Raises:
+        InvalidValue (RF104), UnknownName (RF101): not TOML, or a bad recipe.
+    """
+    return parse(_toml(text, "the recipe"))
+
+
+def _toml(text: str, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # tomllib's own, a number of 5,000 digits, brackets without end
+        raise InvalidValue(f"{name} is not TOML: {error}") from error
 
 
 def parse(value: dict[str, Any]) -> Recipe:

@@ -28,7 +28,7 @@ from ringfort.privacy.accountant import Spend, check_countable, spend
 from ringfort.privacy.events import Event, event_from_json, event_to_json
 from ringfort.privacy.terms import Neighbouring, Unit
 
-__all__ = ["Account", "Budget", "Entry", "Ledger", "Receipt", "read_account"]
+__all__ = ["Account", "Budget", "Entry", "Ledger", "Receipt", "parse_account", "read_account"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,6 +350,15 @@ def read_account(path: Path) -> Account:
         data = path.read_bytes()
     except OSError as error:
         raise OutputUnwritable(f"cannot read {path}: {error.strerror or error}") from error
+    return parse_account(data)
+
+
+def parse_account(data: bytes) -> Account:
+    """The same for the bytes of a ledger.
+
+    Raises:
+        BrokenChain (RF701): as above.
+    """
     return _read(data)[0]
 
 

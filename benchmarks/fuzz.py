@@ -1,0 +1,109 @@
+"""Coverage-guided fuzzing of every parser: `python -m benchmarks.fuzz --runs 20000`. Needs atheris (pip install).
+
+Each parser runs in a process of its own, from a corpus made of tests/vectors and of what the parser's own writer makes.
+An input that ends in anything but a value or a RingfortError, in 2 GiB of memory or in ten seconds is kept in the
+output folder and counted; the exit code is 1 then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+VECTORS = Path(__file__).parents[1] / "tests" / "vectors"
+RECIPES = Path(__file__).parents[1] / "recipes"
+SLOW = dict.fromkeys(("seal-masked", "seal-grouped", "seal-shared", "seal-encrypted", "seal-threshold"), 200)
+"""Parsers whose every input costs a whole sealed round get fewer, by this factor."""
+
+
+def main() -> None:
+    """Fuzz one parser here (--target), or all, each in a process of its own."""
+    args = _arguments()
+    if args.target:
+        _fuzz(args.target, args.runs, args.out)
+        return
+    from ringfort.testing.parsers import PARSERS
+
+    found = []
+    for name in args.only or PARSERS:
+        runs = max(1, args.runs // SLOW.get(name, 1))
+        found.append(_one(name, runs, args.out))
+        print(json.dumps(found[-1]), flush=True)
+    total = sum(row["inputs"] for row in found)
+    print(f"{total} inputs to {len(found)} parsers, {sum(row['crashed'] for row in found)} crashed")
+    (args.out / "fuzz.json").write_text(json.dumps(found, indent=1))
+    sys.exit(any(row["crashed"] for row in found))
+
+
+def _arguments() -> Any:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=20_000, help="inputs for each parser")
+    parser.add_argument("--out", type=Path, default=Path("runs/fuzz"))
+    parser.add_argument("--only", nargs="*")
+    parser.add_argument("--target", help="used by itself")
+    return parser.parse_args()
+
+
+def _one(name: str, runs: int, out: Path) -> dict[str, Any]:
+    folder = out / name
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "benchmarks.fuzz", "--target", name, "--runs", str(runs), "--out", str(out)]
+    started = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
+    said = done.stdout + done.stderr
+    (folder / "log.txt").write_text(said)
+    counts = [int(n) for n in re.findall(r"^#(\d+)\s", said, re.MULTILINE)] or [0]
+    coverage = [int(n) for n in re.findall(r"cov: (\d+)", said)] or [0]
+    row = {"parser": name, "inputs": max(counts), "branches": max(coverage), "crashed": int(done.returncode != 0)}
+    return row | {"seconds": round(time.monotonic() - started, 1)}
+
+
+def _fuzz(name: str, runs: int, out: Path) -> None:
+    import atheris
+
+    with atheris.instrument_imports(include=["ringfort"]):
+        from ringfort.testing.parsers import PARSERS, check_parser, seeds
+
+        parser = PARSERS[name]()
+    corpus = out / name / "corpus"
+    corpus.mkdir(parents=True, exist_ok=True)
+    for i, data in enumerate((*seeds(name), *_vectors(name))):
+        (corpus / f"seed-{i}").write_bytes(data)
+    options = [f"-runs={runs}", "-max_len=16384", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1"]
+    options.append(f"-artifact_prefix={out / name}{os.sep}")
+    atheris.Setup([sys.argv[0], *options, str(corpus)], lambda data: check_parser(parser, data))
+    atheris.Fuzz()
+
+
+def _vectors(name: str) -> Iterator[bytes]:
+    """What tests/vectors has for a parser, the bad ones too."""
+    if name in ("update", "gate", "broadcast", "tensors"):
+        for path in sorted((VECTORS / "wire" / "v1").glob("*.json")):
+            value = json.loads(path.read_text())
+            frame = bytes.fromhex(value.get("frame", ""))
+            yield frame[8 + int.from_bytes(frame[4:8], "big") :] if name == "tensors" else frame
+    if name == "records":
+        yield (VECTORS / "journal" / "v1" / "rounds.jsonl").read_bytes()
+    if name == "ledger":
+        for path in sorted((VECTORS / "privacy" / "v1").glob("*.jsonl")):
+            yield path.read_bytes()
+    if name == "recipe":
+        for path in sorted(RECIPES.glob("*.toml")):
+            yield path.read_bytes()
+    if name in ("registry", "request", "grant", "letter", "equivocation", "invitation"):
+        for entry in json.loads((VECTORS / "identity" / "v1" / "identity.json").read_text()):
+            data = entry.get("data")
+            if isinstance(data, str):
+                yield bytes.fromhex(data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,458 @@
+"""Everything in Ringfort that reads bytes from a network or a disk, under one name each, and what all must keep.
+
+A parser returns a value or raises a RingfortError; it never raises anything else, never takes more than a small multiple
+of its input in memory, and ends. Tests try it with drawn inputs, `python -m benchmarks.fuzz` with inputs that a
+coverage-guided fuzzer finds.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+from ringfort.core.errors import RingfortError
+
+if TYPE_CHECKING:
+    from ringfort.core.keys import SigningKey
+    from ringfort.core.seal import Contribution
+    from ringfort.core.values import ClientId
+    from ringfort.testing.sealed_round import Parties
+
+__all__ = ["PARSERS", "check_parser", "seeds"]
+
+Parser = Callable[[bytes], object]
+_MULTIPLE: Final = 64
+_ALLOWANCE_BYTES: Final = 4 << 20
+
+
+def check_parser(parser: Parser, data: bytes, *, memory: bool = False) -> bool:
+    """Whether the parser took the input.
+
+    Args:
+        parser: one of `PARSERS`.
+        data: anything.
+        memory: measure what it takes, too; several times slower.
+
+    Raises:
+        AssertionError: it took too much memory. Whatever it raised beside RingfortError: a bug.
+    """
+    if memory:
+        tracemalloc.start()
+    try:
+        parser(data)
+    except RingfortError:
+        return False
+    finally:
+        if memory:
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            if peak > _ALLOWANCE_BYTES + _MULTIPLE * len(data):
+                raise AssertionError(f"{peak} bytes of memory for {len(data)} of input")
+    return True
+
+
+def _update() -> Parser:
+    from ringfort.core.tensors import Schema
+    from ringfort.core.wire import open_frame, verify_body
+
+    schema = Schema.of({"bias": (2,), "weight": (2, 3)})
+
+    def parse(data: bytes) -> object:
+        header, body = open_frame(data, "update", max_body_bytes=schema.encoded_bytes)
+        verify_body(header, body)
+        return schema.decode(body)
+
+    return parse
+
+
+def _gate() -> Parser:
+    import numpy as np
+
+    from ringfort.core.ports import Reply
+    from ringfort.core.tensors import Schema, digest_of
+    from ringfort.core.values import client_id
+    from ringfort.rounds.gate import Gate, RoundPlan
+
+    schema = Schema.of({"bias": (2,), "weight": (2, 3)})
+    name = client_id("ada")
+    plan = RoundPlan("5e1f00d5ca1ab1e0b0a710adc0ffee00", 7, (name,), digest_of(b"model"), schema, None)
+    gate = Gate(max_norm=10.0, max_examples=1000)
+
+    def parse(data: bytes) -> object:
+        admitted = gate.admit(plan, [Reply(name, data)])
+        for update in admitted.updates:
+            assert np.isfinite(update.delta).all()  # noqa: S101 - the property under test
+        return admitted
+
+    return parse
+
+
+def _broadcast() -> Parser:
+    from ringfort.core.tensors import Schema
+    from ringfort.core.wire import Broadcast
+
+    schema = Schema.of({"bias": (2,), "weight": (2, 3)})
+    return lambda data: Broadcast.decode(data, schema)
+
+
+def _tensors() -> Parser:
+    from ringfort.core.tensors import Schema
+
+    return Schema.of({"bias": (2,), "weight": (2, 3)}).decode
+
+
+def _envelope() -> Parser:
+    from ringfort.core.envelope import Slot, open_envelope
+    from ringfort.core.keys import Directory
+    from ringfort.core.values import client_id
+
+    directory = Directory({client_id("ada"): _key().public})
+    slot = Slot("run", 1, "stage", bytes(32))
+    return lambda data: open_envelope(data, directory, client_id("ada"), slot, max_body_bytes=1 << 16)
+
+
+def _key() -> SigningKey:
+    from ringfort.core.keys import SigningKey
+
+    return SigningKey(bytes(range(32)))
+
+
+def _arrays() -> Parser:
+    from ringfort.core.arrays import decode_arrays
+
+    return decode_arrays
+
+
+def _records() -> Parser:
+    from ringfort.core.lines import whole_lines
+    from ringfort.rounds.record import RoundRecord
+
+    return lambda data: [RoundRecord.from_line(line) for line in whole_lines(data)]
+
+
+def _attempts() -> Parser:
+    from ringfort.core.lines import whole_lines
+    from ringfort.rounds.attempts import Attempt
+
+    return lambda data: [Attempt.from_line(line) for line in whole_lines(data)]
+
+
+def _checkpoints() -> Parser:
+    from ringfort.core.lines import whole_lines
+    from ringfort.rounds.checkpoint import Checkpoint
+
+    def parse(data: bytes) -> object:
+        found = [Checkpoint.from_line(line) for line in whole_lines(data)]
+        for checkpoint in found:
+            checkpoint.verify()
+        return found
+
+    return parse
+
+
+def _proof() -> Parser:
+    from ringfort.rounds.log import check
+
+    public = _key().public
+    return lambda data: check(data, public)
+
+
+def _ledger() -> Parser:
+    from ringfort.privacy.ledger import parse_account
+
+    return parse_account
+
+
+def _registry() -> Parser:
+    from ringfort.identity.chain import Head, read_lines
+
+    public = _key().public
+    return lambda data: read_lines(data, Head(), public)
+
+
+def _request() -> Parser:
+    from ringfort.identity import Request
+
+    return Request.decode
+
+
+def _grant() -> Parser:
+    from ringfort.identity import Grant
+
+    return Grant.decode
+
+
+def _letter() -> Parser:
+    from ringfort.identity import Letter
+
+    return Letter.decode
+
+
+def _equivocation() -> Parser:
+    from ringfort.identity import EquivocationProof
+
+    return EquivocationProof.decode
+
+
+def _invitation() -> Parser:
+    from ringfort.identity import Invitation
+    from ringfort.identity.documents import read_document
+
+    return lambda data: Invitation.from_json(read_document(data, max_bytes=1 << 16))
+
+
+def _policy() -> Parser:
+    from ringfort.identity import JoinPolicy
+    from ringfort.identity.documents import read_document
+
+    return lambda data: JoinPolicy.from_json(read_document(data, max_bytes=1 << 16))
+
+
+def _recipe() -> Parser:
+    from ringfort.app.recipe import parse_toml
+    from ringfort.core.errors import InvalidValue
+
+    def parse(data: bytes) -> object:
+        try:
+            text = data.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidValue("not UTF-8") from error
+        return parse_toml(text)
+
+    return parse
+
+
+def _roster() -> Parser:
+    from ringfort.secagg.roster import unpack
+
+    return unpack
+
+
+def _bundle() -> Parser:
+    from ringfort.secagg.shared.messages import decode_round, unbundle, unframe
+
+    def parse(data: bytes) -> object:
+        first, rest = unframe(data)
+        return decode_round(first), unbundle(rest)
+
+    return parse
+
+
+def _opening() -> Parser:
+    from ringfort.secagg.shared.opening import Opening
+
+    return lambda data: Opening.decode(data, 3)
+
+
+def _dealt_round() -> Parser:
+    from ringfort.secagg.encrypted.messages import decoded_round, unframed
+
+    return lambda data: decoded_round(unframed(data)[0])
+
+
+def _ciphertext() -> Parser:
+    from ringfort.secagg.threshold.rlwe import Rlwe
+
+    scheme = Rlwe(parties=2, statistical_bits=40)
+    adder = scheme.adder(8, (bytes(32), bytes(32)), bytes(32))
+    return lambda data: adder.part(memoryview(data))
+
+
+def _sealed(name: str) -> Parser:
+    """One message of a sealed round is replaced: byte 0 says which, byte 1 how: as it is, or as a body that the sender
+    signs, or as a stretch inside of the body that it would have signed.
+
+    Whoever holds an enrolled key can sign what he likes, so the parser behind the signature is reached too.
+    """
+    from ringfort.testing.sealed_round import Message, run_round
+
+    parties, given = _round(name)
+
+    def parse(data: bytes) -> object:
+        which, how, body = data[:1], (data[1] if len(data) > 1 else 0) % 3, data[2:]
+        count = -1
+
+        def tamper(message: Message) -> bytes:
+            nonlocal count
+            count += 1
+            if which != bytes([count % 256]):
+                return message.payload
+            return body if how == 0 else _signed_again(parties, message.payload, body, patch=how == 2)
+
+        run = run_round(parties, given, tamper=tamper)
+        for error in run.left.values():
+            if not isinstance(error, RingfortError):
+                raise error
+        if run.abort is not None:
+            raise run.abort
+        return run.opened
+
+    return parse
+
+
+@cache
+def _round(name: str) -> tuple[Parties, Mapping[ClientId, Contribution]]:
+    import numpy as np
+
+    from ringfort.core.seal import Contribution
+    from ringfort.core.values import client_id
+    from ringfort.secagg.encrypted import Encrypted
+    from ringfort.secagg.grouped import Grouped
+    from ringfort.secagg.masked import Masked
+    from ringfort.secagg.shared import Shared
+    from ringfort.secagg.threshold import ThresholdEncrypted
+    from ringfort.testing.sealed_round import Parties
+
+    seals = {
+        "masked": lambda: Masked(1.0, 20, 0.1, 0.2, 3),
+        "grouped": lambda: Grouped(3, 100, 1.0, 20, 0.0, 0.0, 3),
+        "shared": lambda: Shared(1.0, 15, 3, max_weight=0.5),
+        "encrypted": lambda: Encrypted(1.0, 20, min_cohort=3),
+        "threshold": lambda: ThresholdEncrypted(1.0, 20, min_cohort=3, parties=2, statistical_bits=40),
+    }
+    names = tuple(client_id(f"c{i}") for i in range(6 if name == "grouped" else 4))
+    values = np.linspace(-0.2, 0.2, 8, dtype=np.float32)
+    return Parties.of(seals[name](), names), {name: Contribution(values, 1) for name in names}
+
+
+def _signed_again(parties: Parties, message: bytes, body: bytes, *, patch: bool) -> bytes:
+    """`body` in the place of what an envelope holds, or of a stretch of it (two bytes say where), signed by its key."""
+    from ringfort.core.envelope import Slot, seal_envelope
+    from ringfort.core.wire import plain_map
+
+    enveloped = message[:4] == b"RFE1"
+    start = 70 + int.from_bytes(message[4:6], "big") if enveloped else 0
+    if patch:
+        held = message[start:]
+        at = int.from_bytes(body[:2], "big") % max(1, len(held))
+        body = held[:at] + body[2:] + held[at + len(body[2:]) :]
+    if not enveloped:
+        return body
+    header = plain_map(message[6 : start - 64])
+    slot = Slot(header["run"], header["round"], header["stage"], header["context"])
+    return seal_envelope(parties.keys[header["sender"]], header["sender"], slot, body)
+
+
+PARSERS: Final[Mapping[str, Callable[[], Parser]]] = {
+    "update": _update,
+    "gate": _gate,
+    "broadcast": _broadcast,
+    "tensors": _tensors,
+    "envelope": _envelope,
+    "arrays": _arrays,
+    "records": _records,
+    "attempts": _attempts,
+    "checkpoints": _checkpoints,
+    "proof": _proof,
+    "ledger": _ledger,
+    "registry": _registry,
+    "request": _request,
+    "grant": _grant,
+    "letter": _letter,
+    "equivocation": _equivocation,
+    "invitation": _invitation,
+    "policy": _policy,
+    "recipe": _recipe,
+    "roster": _roster,
+    "bundle": _bundle,
+    "opening": _opening,
+    "dealt-round": _dealt_round,
+    "ciphertext": _ciphertext,
+    "seal-masked": lambda: _sealed("masked"),
+    "seal-grouped": lambda: _sealed("grouped"),
+    "seal-shared": lambda: _sealed("shared"),
+    "seal-encrypted": lambda: _sealed("encrypted"),
+    "seal-threshold": lambda: _sealed("threshold"),
+}
+"""Name -> makes the parser. Making one imports what it needs."""
+
+
+def seeds(name: str) -> list[bytes]:
+    """Well-formed inputs of a parser, made here: a place to start from. Empty where `tests/vectors` has better ones."""
+    if name.startswith("seal-"):
+        from ringfort.testing.sealed_round import run_round
+
+        parties, given = _round(name.removeprefix("seal-"))
+        wire = run_round(parties, given).wire
+        out = []
+        for i, message in enumerate(wire[:256]):
+            length = int.from_bytes(message.payload[4:6], "big")
+            enveloped = message.payload[:4] == b"RFE1"
+            out.append(bytes([i, 0]) + message.payload)
+            out.append(bytes([i, 1]) + (message.payload[70 + length :] if enveloped else message.payload))
+            out.append(bytes([i, 2, 0, 0, 255]))
+        return [seed for seed in out if len(seed) <= 1 << 16]
+    if name == "envelope":
+        from ringfort.core.envelope import Slot, seal_envelope
+        from ringfort.core.values import client_id
+
+        return [seal_envelope(_key(), client_id("ada"), Slot("run", 1, "stage", bytes(32)), b"body")]
+    if name == "arrays":
+        import numpy as np
+
+        from ringfort.core.arrays import encode_arrays
+
+        return [encode_arrays({"a": np.arange(3), "b": np.ones((2, 2), np.float32)})]
+    if name in ("checkpoints", "proof"):
+        return _log_seeds(name)
+    if name == "attempts":
+        return [_attempt_seed()]
+    if name == "roster":
+        from ringfort.core.values import client_id
+        from ringfort.secagg.roster import pack
+
+        return [pack({client_id("ada"): b"hello", client_id("bob"): b""})]
+    if name in ("bundle", "dealt-round"):
+        from ringfort.core.seal import SealedRound
+        from ringfort.core.values import client_id
+        from ringfort.secagg.encrypted.messages import encoded_round
+        from ringfort.secagg.shared.messages import bundle, encode_round, framed
+
+        of = SealedRound("run", 1, "ab" * 32, 8)
+        if name == "bundle":
+            return [framed(encode_round(of), bundle({client_id("ada"): b"x"}))]
+        return [framed(encoded_round(of), b"rest")]
+    if name == "policy":
+        from datetime import timedelta
+
+        from ringfort.core.files import canonical_json
+        from ringfort.identity import JoinPolicy
+
+        hour = timedelta(hours=1)
+        return [canonical_json(JoinPolicy(3, hour, hour, hour * 24).to_json())]
+    return []
+
+
+def _attempt_seed() -> bytes:
+    from ringfort.core.ports import Failure
+    from ringfort.core.values import Refusal, client_id
+    from ringfort.rounds.attempts import Attempt
+
+    ada, bob = client_id("ada"), client_id("bob")
+    refused, failed = Refusal(ada, "RF201", "size", "too large"), Failure(bob, "ValueError: x", "Traceback")
+    return Attempt("run", 1, "ab" * 32, (ada, bob), "RF604", "nobody", (refused,), (failed,), (), ("why",)).line()
+
+
+def _log_seeds(name: str) -> list[bytes]:
+    from datetime import UTC, datetime
+
+    from ringfort.rounds.checkpoint import Checkpoint
+    from ringfort.rounds.log import as_document
+    from ringfort.rounds.merkle import Tree, consistency_path, inclusion_path
+    from ringfort.rounds.record import RoundRecord
+
+    record = RoundRecord("run", 1, "", (), "Mean()", "", "", "", (), (), (), (), {"accuracy": 0.5}, "")
+    leaves = [bytes(32), bytes.fromhex(record.digest), bytes(32)]
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    made = [Checkpoint.sign(_key(), "run", n, Tree(leaves[:n]).root, "", now) for n in (1, 3)]
+    if name == "checkpoints":
+        return [made[0].line() + made[1].line()]
+    path, steps = inclusion_path(leaves, 1), consistency_path(leaves, 1)
+    shown = {"record": {**record.to_json(), "digest": record.digest}, "path": [step.hex() for step in path]}
+    grown = {"old": made[0].to_json(), "path": [step.hex() for step in steps]}
+    return [
+        as_document({"v": 1, "kind": "inclusion", "checkpoint": made[1].to_json(), **shown}),
+        as_document({"v": 1, "kind": "consistency", "checkpoint": made[1].to_json(), **grown}),
+    ]
