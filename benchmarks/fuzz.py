@@ -75,7 +75,7 @@ def _fuzz(name: str, runs: int, out: Path) -> None:
         parser = PARSERS[name]()
     corpus = out / name / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
-    for i, data in enumerate((*seeds(name), *_vectors(name))):
+    for i, data in enumerate((*seeds(name), *vectors(name))):
         (corpus / f"seed-{i}").write_bytes(data)
     options = [f"-runs={runs}", "-max_len=16384", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1"]
     options.append(f"-artifact_prefix={out / name}{os.sep}")
@@ -83,7 +83,7 @@ def _fuzz(name: str, runs: int, out: Path) -> None:
     atheris.Fuzz()
 
 
-def _vectors(name: str) -> Iterator[bytes]:
+def vectors(name: str) -> Iterator[bytes]:
     """What tests/vectors has for a parser, the bad ones too."""
     if name in ("update", "gate", "broadcast", "tensors"):
         for path in sorted((VECTORS / "wire" / "v1").glob("*.json")):
@@ -100,9 +100,11 @@ def _vectors(name: str) -> Iterator[bytes]:
             yield path.read_bytes()
     if name in ("registry", "request", "grant", "letter", "equivocation", "invitation"):
         for entry in json.loads((VECTORS / "identity" / "v1" / "identity.json").read_text()):
-            data = entry.get("data")
-            if isinstance(data, str):
+            data = entry["data"] if isinstance(entry["data"], str) else json.dumps(entry["data"])
+            try:
                 yield bytes.fromhex(data)
+            except ValueError:
+                yield data.encode()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ringfort.core.context import Memory
 from ringfort.core.errors import BadCheckpoint
+from ringfort.core.wire import plain_cbor
 
 __all__ = ["decode_arrays", "encode_arrays"]
 
@@ -44,10 +45,13 @@ def decode_arrays(data: bytes) -> dict[str, NDArray[Any]]:
         return {}
     out: dict[str, NDArray[Any]] = {}
     try:
-        for name, (dtype, shape, raw) in cbor2.loads(data).items():
-            if dtype not in _DTYPES or len(raw) != math.prod(shape) * np.dtype(dtype).itemsize:
+        for name, (dtype, shape, raw) in plain_cbor(data, depth=4).items():
+            plain = type(name) is str and dtype in _DTYPES and type(shape) is list and type(raw) is bytes
+            if not plain or any(type(size) is not int or size < 0 for size in shape):
                 raise ValueError(name)
-            out[str(name)] = np.frombuffer(raw, dtype=dtype).reshape(shape)
-    except (cbor2.CBORError, ValueError, TypeError, AttributeError) as error:
+            if len(raw) != math.prod(shape) * np.dtype(dtype).itemsize or (dtype == "|b1" and raw.strip(b"\0\1")):
+                raise ValueError(name)
+            out[name] = np.frombuffer(raw, dtype=dtype).reshape(shape)
+    except Exception as error:  # the decoder's own errors, and whatever hostile bytes make it raise
         raise BadCheckpoint("a saved memory is not a map of plain arrays") from error
     return out

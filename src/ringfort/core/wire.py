@@ -20,7 +20,7 @@ from ringfort.core.errors import MalformedUpdate
 from ringfort.core.tensors import Schema, digest_of
 from ringfort.core.values import F32, ClientId
 
-__all__ = ["FRAME_OVERHEAD_BYTES", "Broadcast", "Header", "encode_update", "open_frame", "plain_map", "verify_body"]
+__all__ = ["FRAME_OVERHEAD_BYTES", "Broadcast", "Header", "encode_update", "open_frame", "plain_cbor", "plain_map", "verify_body"]
 
 _MAGIC: Final = b"RFW1"
 _MAX_HEADER_BYTES: Final = 4096
@@ -60,6 +60,27 @@ def _refuse(*_: object) -> Any:
     raise cbor2.CBORDecodeError("tags are not allowed")
 
 
+def plain_cbor(raw: bytes, *, depth: int) -> Any:
+    """Decode CBOR without tags, references, indefinite lengths or keys that come twice.
+
+    Raises:
+        Exception: whatever a hostile input makes the decoder raise. Callers turn it into an error of their own.
+    """
+    stream = io.BytesIO(raw)
+    value = cbor2.CBORDecoder(
+        stream,
+        semantic_decoders=_RefuseTags(),
+        tag_hook=_refuse,
+        max_depth=depth,
+        allow_indefinite=False,
+        allow_duplicate_keys=False,
+        strict_hashable_types=True,
+    ).decode()
+    if stream.tell() != len(raw):
+        raise ValueError("bytes follow the value")
+    return value
+
+
 def plain_map(raw: bytes) -> dict[Any, Any]:
     """Decode one flat map of CBOR that is in canonical form, without tags, references or indefinite lengths.
 
@@ -69,15 +90,7 @@ def plain_map(raw: bytes) -> dict[Any, Any]:
         MalformedUpdate (RF201): anything else, whatever the decoder makes of it.
     """
     try:
-        fields = cbor2.CBORDecoder(
-            io.BytesIO(raw),
-            semantic_decoders=_RefuseTags(),
-            tag_hook=_refuse,
-            max_depth=2,
-            allow_indefinite=False,
-            allow_duplicate_keys=False,
-            strict_hashable_types=True,
-        ).decode()
+        fields = plain_cbor(raw, depth=2)
         canonical = cbor2.dumps(fields, canonical=True)
     except Exception as error:  # the decoder's own errors, and whatever a hostile header makes it raise
         raise MalformedUpdate("frame", "the frame's header is not plain CBOR") from error

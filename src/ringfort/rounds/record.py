@@ -15,6 +15,7 @@ from ringfort.core.values import Action, ClientId, Refusal, Verdict
 __all__ = ["RoundRecord", "failures_from", "failures_json", "refusals_from", "refusals_json", "texts"]
 
 _MAX_TRACEBACK_CHARS = 4_000
+_ACTIONS = {action.value: action for action in Action}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,11 @@ class RoundRecord:
             raise BrokenChain("it is not JSON") from error
         if canonical != line:
             raise BrokenChain("it is not in canonical form")
-        return cls._read(value)
+        # The first such key of a canonical line is the record's own: texts escape their quotes, and what stands before
+        # it holds texts alone, or `_read` refuses it. So the line is not encoded a second time.
+        stated = value.get("digest") if isinstance(value, dict) else None
+        said = line.replace(f',"digest":"{stated}"'.encode(errors="replace"), b"", 1)
+        return cls._read(value, hashlib.sha256(b"\x00" + said).hexdigest())
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> RoundRecord:
@@ -132,15 +137,18 @@ class RoundRecord:
         Raises:
             BrokenChain (RF701): not a record of this version, or its contents do not have the digest it names.
         """
-        return cls._read(value)[0]
+        try:
+            said = canonical_json({name: given for name, given in value.items() if name != "digest"})
+        except (TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise BrokenChain("it is not a round record") from error
+        return cls._read(value, hashlib.sha256(b"\x00" + said).hexdigest())[0]
 
     @classmethod
-    def _read(cls, value: Any) -> tuple[RoundRecord, str]:
+    def _read(cls, value: Any, digest: str) -> tuple[RoundRecord, str]:
         try:
             if value["v"] != 1:
                 raise BrokenChain(f"record version {value['v']!r} is not supported, this is version 1")
             said = {name: given for name, given in value.items() if name != "digest"}
-            digest = hashlib.sha256(b"\x00" + canonical_json(said)).hexdigest()
             record = cls(
                 run=_text(value["run"]),
                 round=_whole(value["round"]),
@@ -151,7 +159,7 @@ class RoundRecord:
                 aggregate=_text(value["aggregate"]),
                 next_model=_text(value["next_model"]),
                 verdicts=tuple(
-                    Verdict(ClientId(_text(v["client"])), Action(v["action"]), _number(v["weight"]), texts(v["reasons"]))
+                    Verdict(ClientId(_text(v["client"])), _ACTIONS[v["action"]], _number(v["weight"]), texts(v["reasons"]))
                     for v in value["verdicts"]
                 ),
                 refusals=refusals_from(value["refusals"]),

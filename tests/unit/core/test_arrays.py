@@ -57,3 +57,26 @@ def test_what_is_no_plain_number_is_not_saved(values):
 def test_anything_else_is_refused(data):
     with pytest.raises(BadCheckpoint):
         decode_arrays(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xd8\x24\x61x",  # a MIME message, which answers to .items()
+        b"\xd8\x23\x63(((",  # a regular expression
+        b"\xa1\x61a\xd8\x1c\x83\x63<f4\x81\x01\x44abcd",  # a shared reference
+        b"\xbf\xff",
+        encode_arrays({"a": np.arange(3)}) + b"x",
+        cbor2.dumps({"a": ["|b1", [1], b"\x07"]}),
+        cbor2.dumps({1: ["<f4", [1], b"abcd"]}),
+        cbor2.dumps({"a": ["<f4", [True], b"abcd"]}),
+        cbor2.dumps({"a": ["<f4", [2**64, 0], b""]}),
+        cbor2.dumps({"a": ["<f4", [-1, -1], b"abcd"]}),
+        b"\xa2" + 2 * cbor2.dumps({"a": ["<f4", [1], b"abcd"]})[1:],
+        b"\x81" * 100_000 + b"\x00",
+    ],
+    ids=lambda data: data[:12].hex(),
+)
+def test_only_plain_arrays_are_read_and_nothing_that_cbor_can_name_beside_them(data):
+    with pytest.raises(BadCheckpoint):
+        decode_arrays(data)
