@@ -111,7 +111,12 @@ def trial(made: Federation, expected: bytes, seed: int, length_s: float) -> dict
             head = journal.head
             same = head is not None and journal.model(head.next_model) == expected
         lost = len(acknowledged - records)
-        return {"kills": kills, "lost": lost, "differs": int(not same), "unsigned": found.records - (found.anchored or 0)}
+        return {
+            "kills": kills,
+            "lost": lost,
+            "differs": int(not same),
+            "unsigned": found.records - (found.anchored or 0),
+        }
 
 
 def measure(trials: int, rounds: int, clients: int) -> dict[str, Any]:

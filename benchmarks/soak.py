@@ -97,7 +97,20 @@ def long_journal(rounds: int, clients: int, folder: Path) -> dict[str, Any]:
         file.write(head.line())
         for number in range(1, rounds):
             head = RoundRecord(
-                run, number, "", names, "Mean()", model, model, model, verdicts, (), (), (), {"accuracy": 0.5}, head.digest
+                run,
+                number,
+                "",
+                names,
+                "Mean()",
+                model,
+                model,
+                model,
+                verdicts,
+                (),
+                (),
+                (),
+                {"accuracy": 0.5},
+                head.digest,
             )
             file.write(head.line())
     (folder / "models").mkdir()

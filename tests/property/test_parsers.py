@@ -51,7 +51,9 @@ def test_a_parser_gives_a_value_or_an_error_of_ours_and_takes_little_memory(name
     hold()
 
 
-@pytest.mark.parametrize("name", [name for name in FAST if name not in ("request", "grant", "letter", "opening", "ciphertext")])
+@pytest.mark.parametrize(
+    "name", [name for name in FAST if name not in ("request", "grant", "letter", "opening", "ciphertext")]
+)
 def test_the_corpus_reaches_the_end_of_the_parser(name):
     """A property of refusals alone would hold for a parser that refuses everything."""
     taken = sum(_taken(parser(name), data) for data in good(name))

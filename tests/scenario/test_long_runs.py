@@ -1,4 +1,4 @@
-"""Runs that are killed at random moments, and runs that are long. The figures are benchmarks/'s, the limits are here."""
+"""Runs that are killed at random moments, and runs that are long. Figures are benchmarks/'s, limits are here."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[2]))
 
-from benchmarks import crash, soak  # noqa: E402
+from benchmarks import crash, soak
 
 
 @pytest.mark.slow

@@ -267,7 +267,9 @@ def signing(recipe: Recipe, folder: Path, key: Path | None, to: Sequence[str]) -
     chosen = key or (Path(spec.key) if spec else None)
     if chosen is None:
         if to:
-            raise InvalidValue("--checkpoint-to needs a key that signs: make one with `ringfort log key`, give --log-key")
+            raise InvalidValue(
+                "--checkpoint-to needs a key that signs: make one with `ringfort log key`, give --log-key"
+            )
         if (folder / CHECKPOINTS).exists():
             raise InvalidValue(f"{folder} has signed checkpoints: go on with the log's key, --log-key or [log]")
         return None

@@ -360,7 +360,7 @@ class Recipe(_Strict):
         return digest_of(canonical_json(self.resolved()))
 
     def federation_digest(self) -> str:
-        """Names what must not change when a training run is resumed: not its title, length, workers, log nor its drill."""
+        """Names what must not change when a run is resumed: not its title, length, workers, log nor its drill."""
         value = self.resolved()
         for key in ("title", "log", "drill"):
             value.pop(key, None)

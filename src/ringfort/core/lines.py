@@ -19,9 +19,9 @@ __all__ = ["LineFile", "append_line", "whole_lines"]
 
 
 def whole_lines(data: bytes) -> list[bytes]:
-    """The lines that end in a line feed, without it. What follows the last one was cut by a crash.
+    r"""The lines that end in a line feed, without it. What follows the last one was cut by a crash.
 
-    >>> whole_lines(b"one\\ntwo\\nthr")
+    >>> whole_lines(b"one\ntwo\nthr")
     [b'one', b'two']
     """
     return data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]

@@ -20,7 +20,16 @@ from ringfort.core.errors import MalformedUpdate
 from ringfort.core.tensors import Schema, digest_of
 from ringfort.core.values import F32, ClientId
 
-__all__ = ["FRAME_OVERHEAD_BYTES", "Broadcast", "Header", "encode_update", "open_frame", "plain_cbor", "plain_map", "verify_body"]
+__all__ = [
+    "FRAME_OVERHEAD_BYTES",
+    "Broadcast",
+    "Header",
+    "encode_update",
+    "open_frame",
+    "plain_cbor",
+    "plain_map",
+    "verify_body",
+]
 
 _MAGIC: Final = b"RFW1"
 _MAX_HEADER_BYTES: Final = 4096

@@ -125,7 +125,9 @@ class Checkpoint:
         """
         key = bytes.fromhex(self.key)
         if public is not None and key != public:
-            raise BadProof(f"the checkpoint of size {self.size} is signed with the key {self.key[:16]}, not the one given")
+            raise BadProof(
+                f"the checkpoint of size {self.size} is signed with the key {self.key[:16]}, not the one given"
+            )
         message = _DOMAIN + canonical_json(self._plain())
         if not Directory({_SIGNER: key}).verifies(_SIGNER, bytes.fromhex(self.signature), message):
             raise BadProof(f"the checkpoint of size {self.size} was altered: its signature does not fit")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +28,17 @@ from ringfort.rounds.journal import RECORDS, kept_files, stream_records
 from ringfort.rounds.merkle import Tree, consistency_path, inclusion_path, root_from, verify_consistency
 from ringfort.rounds.record import RoundRecord
 
-__all__ = ["Checked", "Verified", "as_document", "check", "prove", "prove_consistency", "rows_csv", "rows_jsonl", "verify"]
+__all__ = [
+    "Checked",
+    "Verified",
+    "as_document",
+    "check",
+    "prove",
+    "prove_consistency",
+    "rows_csv",
+    "rows_jsonl",
+    "verify",
+]
 
 _KEPT: Final = 3
 _MAX_PROOF_BYTES: Final = 64 << 20
@@ -173,7 +184,7 @@ def _beside(folder: Path, notes: list[str]) -> tuple[Checkpoint, ...]:
     if not (folder / CHECKPOINTS).exists():
         return ()
     found, _ = read_checkpoints(folder / CHECKPOINTS)
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in itertools.pairwise(found):
         if after.time < before.time:
             notes.append(f"the signer's clock went back from {before.time} to {after.time}")
         if after.key != before.key:
@@ -204,7 +215,9 @@ def _against(
                 f"{size + 1} and those after it were cut off, or the folder was rolled back"
             )
         if roots[checkpoint.size] != checkpoint.root:
-            where = f"line {good + 1}" if checkpoint.size == good + 1 else f"one of lines {good + 1} to {checkpoint.size}"
+            where = (
+                f"line {good + 1}" if checkpoint.size == good + 1 else f"one of lines {good + 1} to {checkpoint.size}"
+            )
             raise BrokenChain(f"{where} of {RECORDS} is not the record that {name} covered at {checkpoint.time}")
         if checkpoint.attempts and checkpoint.attempts not in attempts:
             raise BrokenChain(f"{ATTEMPTS} no longer has the failed round that {name} covered at {checkpoint.time}")
@@ -405,7 +418,9 @@ def rows_csv(folder: Path) -> Iterator[bytes]:
         tail = (record.rule, record.model, record.next_model, kept.digest)
         for verdict in record.verdicts:
             outcome = "left out" if verdict.action is Action.EXCLUDE else verdict.action.value
-            yield _row((record.round, verdict.client, outcome, verdict.weight, "", "; ".join(verdict.reasons), "", *tail))
+            yield _row(
+                (record.round, verdict.client, outcome, verdict.weight, "", "; ".join(verdict.reasons), "", *tail)
+            )
         yield from _others(record, tail)
     for attempt in read_attempts(folder)[0]:
         tail = ("", "", "", attempt.digest)

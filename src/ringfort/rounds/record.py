@@ -159,7 +159,9 @@ class RoundRecord:
                 aggregate=_text(value["aggregate"]),
                 next_model=_text(value["next_model"]),
                 verdicts=tuple(
-                    Verdict(ClientId(_text(v["client"])), _ACTIONS[v["action"]], _number(v["weight"]), texts(v["reasons"]))
+                    Verdict(
+                        ClientId(_text(v["client"])), _ACTIONS[v["action"]], _number(v["weight"]), texts(v["reasons"])
+                    )
                     for v in value["verdicts"]
                 ),
                 refusals=refusals_from(value["refusals"]),
@@ -192,9 +194,7 @@ def refusals_json(refusals: tuple[Refusal, ...]) -> list[dict[str, str]]:
 
 def failures_json(failures: tuple[Failure, ...]) -> list[dict[str, str]]:
     """Plain values; a traceback is cut to its end."""
-    return [
-        {"client": f.client, "error": f.error, "traceback": f.traceback[-_MAX_TRACEBACK_CHARS:]} for f in failures
-    ]
+    return [{"client": f.client, "error": f.error, "traceback": f.traceback[-_MAX_TRACEBACK_CHARS:]} for f in failures]
 
 
 def refusals_from(value: Any) -> tuple[Refusal, ...]:

@@ -1,8 +1,8 @@
 """Everything in Ringfort that reads bytes from a network or a disk, under one name each, and what all must keep.
 
-A parser returns a value or raises a RingfortError; it never raises anything else, never takes more than a small multiple
-of its input in memory, and ends. Tests try it with drawn inputs, `python -m benchmarks.fuzz` with inputs that a
-coverage-guided fuzzer finds.
+A parser returns a value or raises a RingfortError; it never raises anything else, never takes more than a small
+multiple of its input in memory, and ends. Tests try it with drawn inputs, `python -m benchmarks.fuzz` with inputs that
+a coverage-guided fuzzer finds.
 """
 
 from __future__ import annotations
@@ -261,10 +261,10 @@ def _ciphertext() -> Parser:
 
 
 def _sealed(name: str) -> Parser:
-    """One message of a sealed round is replaced: byte 0 says which, byte 1 how: as it is, or as a body that the sender
-    signs, or as a stretch inside of the body that it would have signed.
+    """One message of a sealed round is replaced: byte 0 says which, byte 1 how.
 
-    Whoever holds an enrolled key can sign what he likes, so the parser behind the signature is reached too.
+    As it is, or as a body that the sender signs, or as a stretch inside of the body that it would have signed. Whoever
+    holds an enrolled key can sign what he likes, so the parser behind the signature is reached too.
     """
     from ringfort.testing.sealed_round import Message, run_round
 

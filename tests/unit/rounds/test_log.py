@@ -142,7 +142,10 @@ def edit(path):
 
 
 DAMAGE = {
-    "record edited": (lambda r: rewrite(r / "rounds.jsonl", lambda x: [*x[:2], x[2].replace(b"c1", b"c9"), *x[3:]]), "line 3"),
+    "record edited": (
+        lambda r: rewrite(r / "rounds.jsonl", lambda x: [*x[:2], x[2].replace(b"c1", b"c9"), *x[3:]]),
+        "line 3",
+    ),
     "record dropped": (lambda r: rewrite(r / "rounds.jsonl", lambda x: [*x[:2], *x[3:]]), "line 3"),
     "records swapped": (lambda r: rewrite(r / "rounds.jsonl", lambda x: [*x[:2], x[3], x[2], *x[4:]]), "line 3"),
     "record put in": (lambda r: rewrite(r / "rounds.jsonl", lambda x: [*x[:3], x[2], *x[3:]]), "line 4"),
@@ -158,7 +161,10 @@ DAMAGE = {
     "memory edited": (lambda r: edit(memories(r)[-1]), "round 5"),
     "memories swapped": (lambda r: swap(*memories(r)[1:]), "round 4"),
     "memory gone": (lambda r: memories(r)[-1].unlink(), "round 5"),
-    "attempt edited": (lambda r: rewrite(r / "attempts.jsonl", lambda x: [x[0].replace(b"c1", b"c9")]), "line 1 of attempts"),
+    "attempt edited": (
+        lambda r: rewrite(r / "attempts.jsonl", lambda x: [x[0].replace(b"c1", b"c9")]),
+        "line 1 of attempts",
+    ),
     "attempts gone": (lambda r: (r / "attempts.jsonl").unlink(), "round 2 names a failed round"),
     "checkpoint edited": (
         lambda r: rewrite(r / "checkpoints.jsonl", lambda x: [x[0].replace(b'"size":1', b'"size":2'), *x[1:]]),
@@ -192,7 +198,7 @@ def test_a_folder_rolled_back_as_a_whole_is_found_by_a_checkpoint_from_outside_a
     shutil.rmtree(tmp_path / "run")
     (tmp_path / "old").rename(tmp_path / "run")
     assert verify(tmp_path / "run").records == 3, "nothing in the folder says that it is old"
-    with pytest.raises(BrokenChain, match="holds 3 records, outside.jsonl says"):
+    with pytest.raises(BrokenChain, match=r"holds 3 records, outside\.jsonl says"):
         verified(tmp_path)
 
 
@@ -210,7 +216,7 @@ def test_fewer_checkpoints_name_a_stretch(folder):
     rewrite(folder / "run" / "rounds.jsonl", lambda x: rewritten(x, 3, absent=("c9",)))
     (folder / "run" / "checkpoints.jsonl").unlink()
     rewrite(folder / "outside.jsonl", lambda x: [x[1], x[-1]])
-    with pytest.raises(BrokenChain, match=f"one of lines 3 to {ROUNDS + 1} of"):
+    with pytest.raises(BrokenChain, match=rf"one of lines 3 to {ROUNDS + 1} of"):
         verified(folder)
 
 
@@ -232,7 +238,9 @@ def test_a_ledger_that_was_rewritten_no_longer_has_what_the_records_were_paid_wi
     assert verified(tmp_path).charges == 3
     rows = lines(ledger)
     ledger.write_bytes(b"".join(rows[:-1]))
-    with pytest.raises(BrokenChain, match=r"round 3 was paid for by a line that is not, or no longer, in privacy.jsonl"):
+    with pytest.raises(
+        BrokenChain, match=r"round 3 was paid for by a line that is not, or no longer, in privacy.jsonl"
+    ):
         verified(tmp_path)
     ledger.write_bytes(b"".join([rows[0], *rows[2:]]))
     with pytest.raises(BrokenChain, match=r"privacy.jsonl: line 2 of the ledger"):
@@ -309,9 +317,9 @@ def test_a_recipe_names_no_commands():
 
 
 def test_a_place_that_cannot_be_written_ends_the_run(toy, tmp_path):
-    with Journal(tmp_path / "run", Signing(KEY, (ToFile(tmp_path / "none" / "x"),))) as journal:
-        with pytest.raises(OutputUnwritable, match="cannot append"):
-            toy.federation(journal=journal).run()
+    signing = Signing(KEY, (ToFile(tmp_path / "none" / "x"),))
+    with Journal(tmp_path / "run", signing) as journal, pytest.raises(OutputUnwritable, match="cannot append"):
+        toy.federation(journal=journal).run()
 
 
 def test_a_public_key_is_given_as_text_or_as_a_file(tmp_path):
