@@ -16,7 +16,7 @@ from ringfort.core.errors import RingfortError
 
 if TYPE_CHECKING:
     from ringfort.core.keys import SigningKey
-    from ringfort.core.seal import Contribution
+    from ringfort.core.seal import Contribution, Seal
     from ringfort.core.values import ClientId
     from ringfort.testing.sealed_round import Parties
 
@@ -305,7 +305,7 @@ def _round(name: str) -> tuple[Parties, Mapping[ClientId, Contribution]]:
     from ringfort.secagg.threshold import ThresholdEncrypted
     from ringfort.testing.sealed_round import Parties
 
-    seals = {
+    seals: dict[str, Callable[[], Seal]] = {
         "masked": lambda: Masked(1.0, 20, 0.1, 0.2, 3),
         "grouped": lambda: Grouped(3, 100, 1.0, 20, 0.0, 0.0, 3),
         "shared": lambda: Shared(1.0, 15, 3, max_weight=0.5),
