@@ -89,7 +89,7 @@ class Checkpoint:
         """Read what `to_json` wrote; the signature is not yet verified.
 
         Raises:
-            BadProof (RF704): not a checkpoint of version 1.
+            BadProof (RF705): not a checkpoint of version 1.
         """
         try:
             found = exact(value, _FIELDS)
@@ -109,7 +109,7 @@ class Checkpoint:
         """Read one line, without its line feed.
 
         Raises:
-            BadProof (RF704): not a checkpoint of version 1 in canonical form.
+            BadProof (RF705): not a checkpoint of version 1 in canonical form.
         """
         try:
             value = read_document(line, max_bytes=_MAX_LINE_BYTES)
@@ -121,7 +121,7 @@ class Checkpoint:
         """See that its key signed it, and that its key is `public`.
 
         Raises:
-            BadProof (RF704): it is not, or did not.
+            BadProof (RF705): it is not, or did not.
         """
         key = bytes.fromhex(self.key)
         if public is not None and key != public:
@@ -139,7 +139,7 @@ def read_checkpoints(path: Path) -> tuple[tuple[Checkpoint, ...], int]:
     A last line without its line feed was cut by a crash and is left out.
 
     Raises:
-        BadProof (RF704): names the first line that is not one.
+        BadProof (RF705): names the first line that is not one.
         BrokenChain (RF701): the file cannot be read.
     """
     try:
@@ -186,7 +186,7 @@ class Checkpoints:
 
     Raises:
         OutputUnwritable (RF107): held by another writer, not writable, or a place did not take it.
-        BadProof (RF704): a line in the file is not a checkpoint.
+        BadProof (RF705): a line in the file is not a checkpoint.
     """
 
     def __init__(self, folder: Path, signing: Signing) -> None:

@@ -114,7 +114,7 @@ class Journal:
         What it holds in memory, and what a commit costs, do not grow with the number of rounds.
 
     Raises:
-        BrokenChain (RF701), BadProof (RF704), OutputUnwritable (RF107).
+        BrokenChain (RF701), BadProof (RF705), OutputUnwritable (RF107).
 
     Does not protect against: whoever can rewrite the whole folder. Keep checkpoints, or the head digest (the report
         has it), elsewhere.

@@ -105,7 +105,7 @@ def verify(folder: Path, outside: Path | None = None, public: bytes | None = Non
         dropped, moved, put in or cut off since, and the folder was not rolled back behind it.
 
     Raises:
-        BrokenChain (RF701), BadCheckpoint (RF702), BadProof (RF704): names the first bad record, line or file.
+        BrokenChain (RF701), BadCheckpoint (RF702), BadProof (RF705): names the first bad record, line or file.
         InvalidValue (RF104): checkpoints without a key, or a key without checkpoints.
 
     Does not protect against: a server that wrote lies from the start, or changed what came after the last checkpoint.
@@ -298,7 +298,7 @@ def prove_consistency(folder: Path, old: Path) -> dict[str, Any]:
     """What shows, without the records, that the log that the first checkpoint in `old` covered only grew.
 
     Raises:
-        BrokenChain (RF701), BadProof (RF704): it did not. InvalidValue (RF104): no checkpoint of this run.
+        BrokenChain (RF701), BadProof (RF705): it did not. InvalidValue (RF104): no checkpoint of this run.
     """
     records = [(kept.record.run, bytes.fromhex(kept.digest)) for kept in stream_records(folder)]
     leaves = [leaf for _, leaf in records]
@@ -353,7 +353,7 @@ def check(proof: bytes, public: bytes) -> Checked:
         public: the log's key, from somebody who is trusted.
 
     Raises:
-        BadProof (RF704): it shows nothing; the message says why.
+        BadProof (RF705): it shows nothing; the message says why.
     """
     try:
         value = read_document(proof.strip(), max_bytes=_MAX_PROOF_BYTES)

@@ -110,7 +110,7 @@ def root_from(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> byte
     """The head that a tree of `size` leaves must have if `leaf` is its `index`-th. RFC 9162, section 2.1.3.2.
 
     Raises:
-        BadProof (RF704): no proof for this place in a tree of this size, whatever the head.
+        BadProof (RF705): no proof for this place in a tree of this size, whatever the head.
     """
     if not 0 <= index < size:
         raise BadProof("the proof is for a place outside the tree")
@@ -134,7 +134,7 @@ def verify_consistency(before: int, old: bytes, size: int, new: bytes, path: Seq
     """See that the tree with the head `new` begins with the `before` leaves under `old`. RFC 9162, section 2.1.4.2.
 
     Raises:
-        BadProof (RF704): it does not, or nobody has shown it.
+        BadProof (RF705): it does not, or nobody has shown it.
     """
     if not 0 <= before <= size or (not before and old != EMPTY_ROOT) or (not size and new != EMPTY_ROOT):
         raise BadProof("no tree of this size has this head")

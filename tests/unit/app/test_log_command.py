@@ -57,7 +57,7 @@ def test_verify_prove_check_and_export(folder):
     proof.write_text(ringfort("log", "prove", folder / "run", "--since", folder / "outside.jsonl").output)
     assert "everything in the log of size 1" in ringfort("log", "check", proof, *key).output
     proof.write_text(proof.read_text().replace('"size":3', '"size":4'))
-    assert "RF704" in ringfort("log", "check", proof, *key, check=3).output
+    assert "RF705" in ringfort("log", "check", proof, *key, check=3).output
     lines = ringfort("log", "export", folder / "run", "--format", "csv").output.splitlines()
     assert len(lines) == 1 + 2 * 6
     exported = ringfort("log", "export", folder / "run", "--format", "jsonl").output
