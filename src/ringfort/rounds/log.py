@@ -105,7 +105,7 @@ def verify(folder: Path, outside: Path | None = None, public: bytes | None = Non
         dropped, moved, put in or cut off since, and the folder was not rolled back behind it.
 
     Raises:
-        BrokenChain (RF701), BadCheckpoint (RF702), BadProof (RF705): names the first bad record, line or file.
+        BrokenChain (RF701), BadProof (RF705): names the first bad record, line or file.
         InvalidValue (RF104): checkpoints without a key, or a key without checkpoints.
 
     Does not protect against: a server that wrote lies from the start, or changed what came after the last checkpoint.
