@@ -21,7 +21,7 @@ from ringfort.audit.measure import scorer
 from ringfort.client.node import LocalClient
 from ringfort.core.context import RoundContext, wants
 from ringfort.core.errors import InvalidValue, MalformedUpdate
-from ringfort.core.ports import Exchange, Failure, Model, Reply
+from ringfort.core.ports import Exchange, Model, Outcome, Reply
 from ringfort.core.randomness import Seeds
 from ringfort.core.values import F32, ClientId
 from ringfort.core.views import Rows
@@ -177,7 +177,7 @@ class Infiltrated:
 
     def exchange(
         self, stage: str, payloads: Mapping[ClientId, bytes], deadline_s: float | None
-    ) -> Mapping[ClientId, Reply | Failure]:
+    ) -> Mapping[ClientId, Outcome]:
         """What the inner exchange gives, with the attackers' replies replaced."""
         replies = dict(self._inner.exchange(stage, payloads, deadline_s))
         deltas = {client: self._delta(reply) for client, reply in replies.items() if isinstance(reply, Reply)}
@@ -220,7 +220,7 @@ class Infiltrated:
         except MalformedUpdate:
             return np.zeros(self._model.schema.d, dtype=np.float32)
 
-    def _examples(self, reply: Reply | Failure) -> int:
+    def _examples(self, reply: Outcome) -> int:
         assert isinstance(reply, Reply)  # noqa: S101 - only replies were decoded
         try:
             header, _ = open_frame(reply.body, "update", max_body_bytes=self._model.schema.encoded_bytes)

@@ -2,7 +2,7 @@
 
 from ringfort.core.dataset import Dataset
 from ringfort.core.errors import RingfortError, explain
-from ringfort.core.ports import Exchange, Failure, LocalTraining, Model, Reply, Rule
+from ringfort.core.ports import Exchange, Failure, LocalTraining, Model, Outcome, Reply, Rule
 from ringfort.core.randomness import SecureRandom, Seeds
 from ringfort.core.tensors import Schema
 from ringfort.core.values import F32, F64, I64, Action, Aggregate, ClientId, Refusal, Update, Verdict, client_id
@@ -21,6 +21,7 @@ __all__ = [
     "GramView",
     "LocalTraining",
     "Model",
+    "Outcome",
     "Refusal",
     "Reply",
     "RingfortError",

@@ -20,7 +20,7 @@ from ringfort.core.keys import Directory, SigningKey
 from ringfort.core.values import ClientId
 from ringfort.core.wire import plain_map
 
-__all__ = ["ENVELOPE_OVERHEAD_BYTES", "Slot", "open_envelope", "seal_envelope"]
+__all__ = ["ENVELOPE_OVERHEAD_BYTES", "Slot", "envelope_head", "head_of", "open_envelope", "seal_envelope"]
 
 _MAGIC: Final = b"RFE1"
 _DOMAIN: Final = b"ringfort envelope v1\x00"
@@ -47,8 +47,26 @@ class Slot:
 
 def seal_envelope(key: SigningKey, sender: ClientId, slot: Slot, body: bytes | memoryview) -> bytes:
     """`body` signed by `sender` for `slot`."""
-    header = _header(sender, slot, hashlib.sha256(body).digest())
-    return b"".join((_MAGIC, len(header).to_bytes(2, "big"), header, key.sign(_DOMAIN + header), body))
+    return b"".join((envelope_head(key, sender, slot, hashlib.sha256(body).digest()), body))
+
+
+def envelope_head(key: SigningKey, sender: ClientId, slot: Slot, digest: bytes) -> bytes:
+    """All of an envelope but its body, whose SHA-256 is known already. Head and body make the envelope."""
+    header = _header(sender, slot, digest)
+    return b"".join((_MAGIC, len(header).to_bytes(2, "big"), header, key.sign(_DOMAIN + header)))
+
+
+def head_of(envelope: bytes | memoryview) -> bytes:
+    """An envelope without its body: it still names the body's digest, and is signed. Not yet believed.
+
+    Raises:
+        MalformedUpdate (RF201): not an envelope.
+    """
+    start = bytes(envelope[:ENVELOPE_OVERHEAD_BYTES])
+    length = int.from_bytes(start[4:6], "big")
+    if start[:4] != _MAGIC or not 0 < length <= _MAX_HEADER_BYTES or len(start) < 70 + length:
+        raise MalformedUpdate("envelope", "not a Ringfort envelope of version 1, or cut")
+    return start[: 70 + length]
 
 
 def open_envelope(

@@ -14,9 +14,9 @@ from ringfort.core.dataset import Dataset
 from ringfort.core.errors import InvalidValue
 from ringfort.core.randomness import Seeds
 from ringfort.core.tensors import Schema
-from ringfort.core.values import F32, I64, Aggregate, ClientId
+from ringfort.core.values import F32, I64, Aggregate, ClientId, Refusal
 
-__all__ = ["ExampleGradients", "Exchange", "Failure", "LocalTraining", "Model", "Reply", "Rule"]
+__all__ = ["ExampleGradients", "Exchange", "Failure", "LocalTraining", "Model", "Outcome", "Reply", "Rule"]
 
 View = TypeVar("View", contravariant=True)
 
@@ -108,10 +108,10 @@ class ExampleGradients(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back from one client: bytes that nobody has looked at yet."""
+    """What came back from one client: bytes that nobody has looked at yet, or a view of them."""
 
     client: ClientId
-    body: bytes = field(repr=False)
+    body: bytes | memoryview = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +132,11 @@ class Failure:
         object.__setattr__(self, "traceback", self.traceback.encode(errors="replace").decode())
 
 
+Outcome = Reply | Failure | Refusal
+"""What becomes of one client at one stage. A Refusal: the transport itself had to turn its message away, as it is not
+signed by whom it is said to be from, or by nobody who may speak. A client without an outcome is absent."""
+
+
 class Exchange(Protocol):
     """Where clients live. The only step of a round with time, sockets, threads or processes in it."""
 
@@ -141,10 +146,11 @@ class Exchange(Protocol):
 
     def exchange(
         self, stage: str, payloads: Mapping[ClientId, bytes], deadline_s: float | None
-    ) -> Mapping[ClientId, Reply | Failure]:
+    ) -> Mapping[ClientId, Outcome]:
         """Send each client its payload and collect what comes back within `deadline_s` seconds.
 
-        Partial results are normal: a client that did not answer in time has no key in the result.
+        Partial results are normal: a client that did not answer in time has no key in the result. Nothing that a
+        client sends makes it raise.
         """
         ...
 

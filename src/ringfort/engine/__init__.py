@@ -2,6 +2,7 @@
 
 from ringfort.engine.in_process import InProcess
 from ringfort.engine.sealed import SealedExchange
+from ringfort.engine.signed import ClientSide, SignedClients, SignedExchange, SignedNode
 from ringfort.engine.workers import Workers
 
-__all__ = ["InProcess", "SealedExchange", "Workers"]
+__all__ = ["ClientSide", "InProcess", "SealedExchange", "SignedClients", "SignedExchange", "SignedNode", "Workers"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from ringfort.client.sealed import SealedClient
 from ringfort.core.errors import Incompatible
 from ringfort.core.keys import Directory, SigningKey
-from ringfort.core.ports import Exchange, Failure, Reply
+from ringfort.core.ports import Exchange, Outcome, Reply
 from ringfort.core.randomness import SecureRandom
 from ringfort.core.seal import COORDINATOR, Decide, Seal
 from ringfort.core.tensors import Schema
@@ -59,16 +59,16 @@ class SealedExchange:
 
     def exchange(
         self, stage: str, payloads: Mapping[ClientId, bytes], deadline_s: float | None
-    ) -> Mapping[ClientId, Reply | Failure]:
+    ) -> Mapping[ClientId, Outcome]:
         """Train by the inner exchange; every other stage is answered by the parties' sealing halves."""
-        out: dict[ClientId, Reply | Failure] = {}
+        out: dict[ClientId, Outcome] = {}
         if stage == "train":
             self._trained.clear()
             for name, reply in self._inner.exchange(stage, payloads, deadline_s).items():
-                if isinstance(reply, Failure):
-                    out[name] = reply
+                if isinstance(reply, Reply):
+                    self._trained[name] = bytes(reply.body)
                 else:
-                    self._trained[name] = reply.body
+                    out[name] = reply
         for name, payload in payloads.items():
             if stage != "train" or name in self._trained:
                 out[name] = answer(name, self._parties[name], stage, payload)

@@ -19,6 +19,7 @@ from ringfort.identity.messages import (
     seal_receipt,
     seal_update,
 )
+from ringfort.identity.questions import Question, read_question, seal_question
 from ringfort.identity.registry import Registry, RegistryView
 from ringfort.identity.state import Member, Standing, State
 
@@ -35,6 +36,7 @@ __all__ = [
     "Letter",
     "Member",
     "Place",
+    "Question",
     "Quota",
     "Receipt",
     "Registry",
@@ -51,6 +53,8 @@ __all__ = [
     "make_request",
     "open_receipt",
     "open_update",
+    "read_question",
+    "seal_question",
     "seal_receipt",
     "seal_update",
 ]

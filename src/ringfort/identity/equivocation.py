@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import cbor2
 
-from ringfort.core.envelope import ENVELOPE_OVERHEAD_BYTES
+from ringfort.core.envelope import ENVELOPE_OVERHEAD_BYTES, head_of
 from ringfort.core.errors import BadSignature, MalformedUpdate
 from ringfort.core.keys import Directory
 from ringfort.core.values import ClientId
@@ -18,7 +18,6 @@ from ringfort.core.wire import plain_map
 
 __all__ = ["Claim", "EquivocationProof"]
 
-_MAGIC: Final = b"RFE1"
 _DOMAIN: Final = b"ringfort envelope v1\x00"
 _PROOF: Final = b"RFQ1"
 _FIELDS: Final = {"run": str, "round": int, "stage": str, "sender": str, "context": bytes, "body": bytes}
@@ -51,11 +50,8 @@ class Claim:
         Raises:
             MalformedUpdate (RF201): not an envelope.
         """
-        start = bytes(envelope[:ENVELOPE_OVERHEAD_BYTES])
-        length = int.from_bytes(start[4:6], "big")
-        if start[:4] != _MAGIC or len(start) < 70 + length:
-            raise MalformedUpdate("envelope", "not a Ringfort envelope of version 1, or cut")
-        return cls.read(start[6 : 6 + length], start[6 + length : 70 + length])
+        head = head_of(envelope)
+        return cls.read(head[6:-64], head[-64:])
 
     @classmethod
     def read(cls, header: bytes, signature: bytes) -> Claim:

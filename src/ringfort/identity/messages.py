@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, Final
 
 from ringfort.core.checks import whole
-from ringfort.core.envelope import Slot, open_envelope, seal_envelope
+from ringfort.core.envelope import Slot, head_of, open_envelope, seal_envelope
 from ringfort.core.errors import InvalidValue, MalformedUpdate, QuotaExceeded, Replay
 from ringfort.core.files import canonical_json
 from ringfort.core.keys import Directory, SigningKey
@@ -35,6 +35,8 @@ class Place:
         stage: the step of the round, as "update".
         model: digest of the model that the update started from.
         authority: the federation's public key, so that nothing is good in another federation.
+        request: digest of the one request that it answers, 32 bytes; empty where requests are not signed. A client
+            that is asked twice in one place may then answer twice without contradicting itself.
     """
 
     run: str
@@ -42,25 +44,29 @@ class Place:
     stage: str
     model: str
     authority: bytes
+    request: bytes = b""
 
     def __post_init__(self) -> None:
         whole(1, round=self.round)
         if len(self.authority) != 32:
             raise InvalidValue("an authority's public key has 32 bytes")
+        if len(self.request) not in (0, 32):
+            raise InvalidValue("a request's digest has 32 bytes")
 
     @property
     def slot(self) -> Slot:
-        """The envelope's slot; its context binds the model and the federation."""
-        bound = hashlib.sha256(_UPDATE + self.authority + hexadecimal(self.model, 32)).digest()
+        """The envelope's slot; its context binds the model, the federation and the request."""
+        bound = hashlib.sha256(_UPDATE + self.authority + hexadecimal(self.model, 32) + self.request).digest()
         return Slot(self.run, self.round, self.stage, bound)
 
     def receipt_slot(self, envelope: bytes | memoryview) -> Slot:
-        """Where the receipt for exactly this envelope belongs."""
-        bound = hashlib.sha256(_RECEIPT + self.slot.context + hashlib.sha256(envelope).digest()).digest()
+        """Where the receipt for exactly this envelope, or its head, belongs. The head names the body's digest."""
+        head = hashlib.sha256(head_of(envelope)).digest()
+        bound = hashlib.sha256(_RECEIPT + self.slot.context + head).digest()
         return Slot(self.run, self.round, f"{self.stage}/receipt", bound)
 
 
-def seal_update(key: SigningKey, client: ClientId, place: Place, body: bytes) -> bytes:
+def seal_update(key: SigningKey, client: ClientId, place: Place, body: bytes | memoryview) -> bytes:
     """`body` as `client` signs it for `place`."""
     return seal_envelope(key, client, place.slot, body)
 
@@ -83,7 +89,7 @@ class Receipt:
     Args:
         client: whose message.
         at: when it had all of it.
-        outcome: "admitted", or the refusal's stable reason.
+        outcome: "taken": what became of it is in the round's record; or the refusal's stable reason.
     """
 
     client: ClientId
@@ -98,7 +104,7 @@ class Receipt:
 def seal_receipt(
     key: SigningKey, server: ClientId, place: Place, envelope: bytes | memoryview, receipt: Receipt
 ) -> bytes:
-    """The server's word that it received exactly this envelope, when, and what became of it."""
+    """The server's word that it received exactly this envelope, and when. Its head is enough to sign for it."""
     client_id(receipt.outcome)
     return seal_envelope(key, server, place.receipt_slot(envelope), canonical_json(receipt.to_json()))
 

@@ -27,7 +27,7 @@ from ringfort.privacy import Claim
 from ringfort.rounds.attempts import Attempt
 from ringfort.rounds.cohort import draw
 from ringfort.rounds.fuse import Defence, Fused, History, fuse, verdicts_of
-from ringfort.rounds.gate import INNOCENT, Gate, RoundPlan
+from ringfort.rounds.gate import EQUIVOCATION, INNOCENT, Gate, RoundPlan
 from ringfort.rounds.journal import Journal
 from ringfort.rounds.private import PrivateRelease
 from ringfort.rounds.record import RoundRecord
@@ -47,7 +47,8 @@ class Collected:
 
     Args:
         opened: the view and who is in it; None if nobody is.
-        refusals: who was turned away.
+        refusals: who was turned away, by the transport or the gate.
+        hostile: those of them that sent what honest software does not.
         failures: clients whose own code raised.
         aborts: why earlier attempts ended.
         examples: what the clients claim to have trained on, where the gate saw it.
@@ -58,6 +59,7 @@ class Collected:
     failures: tuple[Failure, ...]
     aborts: tuple[str, ...] = ()
     examples: Mapping[ClientId, int] = field(default_factory=dict)
+    hostile: frozenset[ClientId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,13 +260,18 @@ class Federation:
         if self.seal is None:
             replies = self.exchange.exchange("train", dict.fromkeys(plan.cohort, frame), plan.deadline_s)
             failures = tuple(r for r in replies.values() if isinstance(r, Failure))
+            refused = tuple(r for r in replies.values() if isinstance(r, Refusal))
             admitted = self.gate.admit(plan, [r for r in replies.values() if isinstance(r, Reply)])
             opened = None
             if admitted.updates:
                 view = Rows.of(admitted.updates)
                 opened = Opened(view, {c: (c,) for c in view.clients})
             examples = {update.client: update.num_examples for update in admitted.updates}
-            return Collected(opened, admitted.refusals, failures, examples=examples)
+            # Whoever forges a message of somebody else must not spend f: only proof counts before the gate.
+            hostile = {r.client for r in refused if r.reason == EQUIVOCATION}
+            hostile |= {r.client for r in admitted.refusals if r.reason not in INNOCENT}
+            refusals = (*refused, *admitted.refusals)
+            return Collected(opened, refusals, failures, examples=examples, hostile=frozenset(hostile))
         asked = plan
         culprits: tuple[Refusal, ...] = ()
         aborts: list[str] = []
@@ -310,9 +317,8 @@ class Federation:
         """The defence for who is left. Under a seal it stays as it is: the rule runs on what its parties agreed on."""
         if self.seal is not None or collected.opened is None:
             return self.defence
-        hostile = {refusal.client for refusal in collected.refusals if refusal.reason not in INNOCENT}
         names = collected.opened.view.clients
-        return self.defence.facing(len(names), len(hostile & set(plan.cohort) - set(names)))
+        return self.defence.facing(len(names), len(collected.hostile & set(plan.cohort) - set(names)))
 
     def _context(self, state: State, plan: RoundPlan, collected: Collected) -> RoundContext:
         """What the round offers to the defence besides the updates."""

@@ -29,6 +29,10 @@ INNOCENT = frozenset({"not-finite", "norm-cap", "weight-cap", "wrong-run", "wron
 """Reasons for which honest clients can be refused as well: losses that diverge, caps set too low, late answers."""
 
 
+EQUIVOCATION = "equivocation"
+"""The reason of the one refusal by a transport that proves something about the client: two of its own signatures."""
+
+
 @dataclass(frozen=True, slots=True)
 class RoundPlan:
     """What the server decides before it asks anybody.
@@ -75,7 +79,7 @@ class Gate:
         claims.
 
     Does not protect against: anything well-formed. Poisoned updates of ordinary size pass; that is the walls' work.
-        Until identities are enrolled, a name is a claim: the transport vouches for the sender.
+        A name is a claim unless the transport vouches for it, as `engine.SignedExchange` does.
 
     Cost: one SHA-256 and one pass over each message.
     """
@@ -90,7 +94,7 @@ class Gate:
     def admit(self, plan: RoundPlan, replies: Iterable[Reply]) -> Admitted:
         """Check every reply to `plan`, in the order given."""
         cohort = frozenset(plan.cohort)
-        bodies: dict[ClientId, bytes] = {}
+        bodies: dict[ClientId, bytes | memoryview] = {}
         updates: list[Update] = []
         refusals: list[Refusal] = []
         for reply in replies:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ringfort.core.context import wants
 from ringfort.core.errors import Incompatible
 from ringfort.core.ports import Exchange, Failure, Reply, Rule
 from ringfort.core.seal import Opened, Seal, SealedRound, ServerSeal
-from ringfort.core.values import ClientId
+from ringfort.core.values import ClientId, Refusal
 from ringfort.rounds.fuse import SIGHTS, needs
 from ringfort.rounds.gate import RoundPlan
 
@@ -47,25 +47,29 @@ class ServerSide:
         """Broadcast, let the clients train and say hello, and seal among those who did.
 
         Returns:
-            What was opened, and the failures of clients at any stage (the first of each).
+            What was opened, with the transport's refusals among its own, and the failures of clients at any stage
+            (the first of each).
 
         Raises:
             ProtocolAbort (RF5xx): nothing was revealed.
         """
         failures: dict[ClientId, Failure] = {}
+        refused: dict[ClientId, Refusal] = {}
 
         def ask(stage: str, payloads: Mapping[ClientId, bytes]) -> dict[ClientId, bytes]:
             replies = exchange.exchange(stage, payloads, plan.deadline_s)
             for client, reply in replies.items():
                 if isinstance(reply, Failure):
                     failures.setdefault(client, reply)
-            return {client: reply.body for client, reply in replies.items() if isinstance(reply, Reply)}
+                if isinstance(reply, Refusal):
+                    refused.setdefault(client, reply)
+            return {client: bytes(reply.body) for client, reply in replies.items() if isinstance(reply, Reply)}
 
         hellos = ask("train", dict.fromkeys(plan.cohort, frame))
         at = self.server.begin(SealedRound(plan.run, plan.round, plan.model, plan.schema.d), hellos, rule)
         while not isinstance(at, Opened):
             at = at.on_replies(ask(at.ask.stage, at.ask.payloads))
-        return at, tuple(failures.values())
+        return replace(at, refusals=(*refused.values(), *at.refusals)), tuple(failures.values())
 
 
 def require_sight(rule: Rule[Any], seal: Seal) -> None:

@@ -5,6 +5,7 @@ What is here is for tests alone: `DeterministicRandom` makes noise and keys that
 
 from ringfort.testing.attacks import check_attack
 from ringfort.testing.detectors import check_detector
+from ringfort.testing.enrolled import Enrolled, enrol
 from ringfort.testing.mechanisms import check_mechanism
 from ringfort.testing.randomness import DeterministicRandom
 from ringfort.testing.rules import check_rule
@@ -14,6 +15,7 @@ from ringfort.testing.toys import toy_context, toy_rows
 
 __all__ = [
     "DeterministicRandom",
+    "Enrolled",
     "check_attack",
     "check_check",
     "check_detector",
@@ -21,6 +23,7 @@ __all__ = [
     "check_rule",
     "check_sanitiser",
     "check_seal",
+    "enrol",
     "toy_context",
     "toy_rows",
 ]

@@ -1,0 +1,121 @@
+"""What the server took, on disk before a receipt says so; and the proofs of those who said two things.
+
+taken.jsonl          one line for each answer that was taken: its place, and its signed head (no body)
+equivocations.jsonl  one line for each proof
+exchange.json        no later request has a smaller number than this, whatever the clock shows after a restart
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from ringfort.core.errors import BadCheckpoint, OutputUnwritable
+from ringfort.core.files import canonical_json, write_atomic
+from ringfort.core.values import ClientId
+from ringfort.identity.equivocation import EquivocationProof
+from ringfort.identity.messages import Place
+from ringfort.identity.times import stamp, utc
+
+__all__ = ["EQUIVOCATIONS_FILE", "TAKEN_FILE", "Taken", "TakenLog"]
+
+TAKEN_FILE: Final = "taken.jsonl"
+EQUIVOCATIONS_FILE: Final = "equivocations.jsonl"
+_NUMBERS_FILE: Final = "exchange.json"
+_AHEAD: Final = 3_600_000_000
+"""How far ahead of the last number the file is, in microseconds: it is written about once an hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One answer that the server took.
+
+    Args:
+        client: whose.
+        place: where it belongs.
+        head: its envelope without the body, signed by the client.
+        at: when.
+    """
+
+    client: ClientId
+    place: Place
+    head: bytes = field(repr=False)
+    at: datetime
+
+    def to_json(self) -> dict[str, Any]:
+        """As a line of the file."""
+        at = self.place
+        return {
+            "client": self.client,
+            "run": at.run,
+            "round": at.round,
+            "stage": at.stage,
+            "model": at.model,
+            "authority": at.authority.hex(),
+            "request": at.request.hex(),
+            "head": self.head.hex(),
+            "at": stamp(self.at),
+        }
+
+
+class TakenLog:
+    """The server's files about what was said to it.
+
+    Args:
+        folder: the run's; None keeps nothing.
+
+    Raises:
+        OutputUnwritable (RF107): no space, no permission. An answer that cannot be written down is not receipted.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._lines: list[bytes] = []
+        self._proofs: list[bytes] = []
+        self._number = self._ceiling = 0
+        if folder is not None and (folder / _NUMBERS_FILE).exists():
+            try:
+                self._number = self._ceiling = int(json.loads((folder / _NUMBERS_FILE).read_bytes())["below"])
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise BadCheckpoint(f"{folder / _NUMBERS_FILE} cannot be read") from error
+
+    def next_number(self, now: datetime) -> int:
+        """Larger than every number before it, here and before a restart; about microseconds since 1970."""
+        self._number = max(self._number + 1, int(utc(now).timestamp() * 1e6))
+        if self._folder is not None and self._number >= self._ceiling:
+            self._ceiling = self._number + _AHEAD
+            write_atomic(self._folder / _NUMBERS_FILE, canonical_json({"v": 1, "below": self._ceiling}))
+        return self._number
+
+    def taken(self, what: Taken) -> None:
+        """Note an answer; `flush` makes it durable."""
+        if self._folder is not None:
+            self._lines.append(canonical_json(what.to_json()) + b"\n")
+
+    def proof(self, proof: EquivocationProof, at: datetime) -> None:
+        """Note a proof; `flush` makes it durable."""
+        if self._folder is not None:
+            self._proofs.append(canonical_json({**proof.to_json(), "at": stamp(at)}) + b"\n")
+
+    def flush(self) -> None:
+        """Make everything noted durable."""
+        if self._folder is None:
+            return
+        for lines, name in ((self._lines, TAKEN_FILE), (self._proofs, EQUIVOCATIONS_FILE)):
+            if lines:
+                _append(self._folder / name, b"".join(lines))
+                lines.clear()
+
+
+def _append(path: Path, data: bytes) -> None:
+    try:
+        with path.open("ab") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OutputUnwritable(f"cannot write {path}: {error.strerror or error}") from error
