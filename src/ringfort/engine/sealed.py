@@ -21,26 +21,38 @@ class SealedExchange:
     """Puts every client of a plain exchange behind a seal, with the seal's helpers beside them.
 
     The inner exchange trains; the update frames that it returns are taken by each client's own sealing half and never
-    reach the server's side. Keys are made here, from the operating system, one per party.
+    reach the server's side.
 
     Args:
         inner: where the clients train. Attackers in it attack through the seal as everybody else.
         seal: its public parameters.
         schema: of the model.
         decide: the defence, as helpers run it.
+        keys: every party's enrolled signing key; None makes new ones here, from the operating system.
 
     Does not protect: all parties share one process, so nothing but their code keeps them apart. It runs the real
         protocol and simulates the trust.
     """
 
-    def __init__(self, inner: Exchange, seal: Seal, schema: Schema, decide: Decide) -> None:
+    def __init__(
+        self,
+        inner: Exchange,
+        seal: Seal,
+        schema: Schema,
+        decide: Decide,
+        keys: Mapping[ClientId, SigningKey] | None = None,
+    ) -> None:
         self._inner = inner
         self._trained: dict[ClientId, bytes] = {}
         members = inner.members()
         if {COORDINATOR, *seal.helpers()} & set(members):
             raise Incompatible(f"no client may be called {COORDINATOR!r} or like a helper of the seal {seal.name!r}")
-        secure = SecureRandom()
-        keys = {name: SigningKey(secure.token(32)) for name in (*members, *seal.helpers(), COORDINATOR)}
+        parties = (*members, *seal.helpers(), COORDINATOR)
+        if keys is None:
+            secure = SecureRandom()
+            keys = {name: SigningKey(secure.token(32)) for name in parties}
+        if set(parties) - set(keys):
+            raise Incompatible(f"{min(set(parties) - set(keys))} is not enrolled: every party of a seal signs")
         self.directory = Directory({name: key.public for name, key in keys.items()})
         self.server = seal.server(keys[COORDINATOR], self.directory)
         self._parties: dict[ClientId, Callable[[str, bytes], bytes]] = {

@@ -21,7 +21,7 @@ from ringfort.identity.times import moment, stamp
 __all__ = ["Place", "Receipt", "Seen", "Taken", "open_receipt", "open_update", "seal_receipt", "seal_update"]
 
 _UPDATE: Final = b"ringfort update v1\x00"
-_RECEIPT: Final = b"ringfort receipt v1\x00"
+_RECEIPT: Final = b"ringfort receipt v2\x00"
 _RECEIPT_BYTES: Final = 1024
 
 

@@ -5,7 +5,9 @@ run it for a new version of a format only, never to make a failing test pass.
 
 import json
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,6 +19,7 @@ from ringfort.identity import (
     EquivocationProof,
     JoinPolicy,
     Place,
+    Question,
     Quota,
     Receipt,
     Registry,
@@ -24,6 +27,7 @@ from ringfort.identity import (
     Subject,
     Token,
     make_request,
+    seal_question,
     seal_receipt,
     seal_update,
 )
@@ -79,6 +83,20 @@ def cases():
     yield case("update", "another body", envelope.hex()[:-1] + "0", error="RF203 wrong-body", key=KEY.public.hex())
     yield case("update", "another signer", envelope.hex(), error="RF203 signature", key=OTHER.public.hex())
     receipt = seal_receipt(SERVER, "coordinator", PLACE, envelope, Receipt("a", START, "admitted"))
+    asked = replace(PLACE, request=bytes(32))
+    answer = seal_update(KEY, "a", asked, b"one")
+    yield case("update", "for another request", answer.hex(), error="RF203 wrong-context", key=KEY.public.hex())
+    question = Question("run-1", 3, "train", "ab" * 32, 7, b"grant", b"")
+    start, digest = seal_question(SERVER, "coordinator", bytes(range(32)), "a", question, sha256(b"one").digest())
+    message = start + b"one"
+    key = SERVER.public.hex()
+    yield case("question", "genuine", message.hex(), {"digest": digest.hex(), "payload": b"one".hex()}, key=key)
+    yield case("question", "another payload", (start + b"two").hex(), error="RF203 wrong-body", key=key)
+    yield case(
+        "question", "another number", message.replace(b"number\x07", b"number\x08").hex(), error="RF203", key=key
+    )
+    yield case("question", "another version", (b"RFS2" + message[4:]).hex(), error="RF201 version", key=key)
+    yield case("question", "unsigned", b"RFW1".hex(), error="RF201 unsigned", key=key)
     yield case("receipt", "genuine", receipt.hex(), "admitted", key=SERVER.public.hex())
     yield case("proof", "genuine", proof, "a", key=KEY.public.hex())
     yield case("proof", "against somebody else's key", proof, error="RF203 signature", key=OTHER.public.hex())

@@ -17,6 +17,7 @@ from ringfort.identity import (
     Token,
     open_receipt,
     open_update,
+    read_question,
     seal_update,
 )
 from ringfort.identity.authority import fingerprint
@@ -46,6 +47,10 @@ def answer(case, folder):
             return {"head": view.head.digest if case["expect"] and case["expect"]["head"] else None, "names": names}
         case "update":
             return bytes(open_update(bytes.fromhex(data), Directory({"a": key}), "a", PLACE, max_body_bytes=99)).hex()
+        case "question":
+            heard = read_question(bytes.fromhex(data), "train", max_body_bytes=99)
+            payload = heard.open(Directory({"coordinator": key}), bytes(range(32)), "a", max_body_bytes=99)
+            return {"digest": heard.digest.hex(), "payload": bytes(payload).hex()}
         case "receipt":
             envelope = seal_update(SigningKey(bytes([1]) * 32), "a", PLACE, b"one")
             server = Directory({"coordinator": key})

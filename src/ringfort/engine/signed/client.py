@@ -118,9 +118,10 @@ class ClientSide:
         heard = read_question(message, stage, max_body_bytes=self._most)
         me = self._identity()
         with self._lock:
+            self._memory.require_recent(heard)
             directory = self._directory(me, heard)
-            again = self._memory.is_repeat(heard)
             payload = heard.open(directory, me.pins.authority, me.pins.name, max_body_bytes=self._most)
+            again = self._memory.is_repeat(heard)
             if stage == _TRAIN:
                 _require_model(heard, payload)
             if not again:

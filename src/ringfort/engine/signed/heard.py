@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -14,17 +15,27 @@ __all__ = ["Memory"]
 
 _FILE: Final = "heard.json"
 _RUNS: Final = 256
-_MAX_BYTES: Final = 64 * 1024
+_MAX_BYTES: Final = 128 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """The last request of one run."""
+
+    number: int
+    round: int
+    digest: str
 
 
 class Memory:
-    """The number of the last request, and how far each run has come.
+    """The last request of each run, so that nothing older is answered in it.
 
     Args:
         folder: where it survives a restart; None keeps it in memory.
 
     Guarantees:
-        A request is written down before it is answered. Of what was written down, nothing is answered again.
+        A request is written down before it is answered. Of what was written down, nothing is answered again: the 256
+        runs heard of last are known one by one, and of earlier ones the largest number.
 
     Raises:
         BadCheckpoint (RF702): the file cannot be read. It is not guessed: an empty memory would answer replays.
@@ -34,52 +45,55 @@ class Memory:
 
     def __init__(self, folder: Path | None) -> None:
         self._path = None if folder is None else folder / _FILE
-        self.number, self.digest = 0, ""
-        self._rounds: dict[str, int] = {}
+        self._floor = 0
+        self._runs: dict[str, _Last] = {}
         if self._path is not None and self._path.exists():
             self._read(self._path)
 
-    def is_repeat(self, heard: Heard) -> bool:
-        """Whether exactly this request came last.
+    def require_recent(self, heard: Heard) -> None:
+        """Refuse what is old. Says nothing about who sent it, so it may come before the signature is checked.
 
         Raises:
-            Replay (RF204): "stale" (older than one that was answered), "closed-round" (its run is further), or
-                "two-requests": another one with this number, so its server signs two things at once.
+            Replay (RF204): "stale" (older than one that was heard) or "closed-round" (its run has come further).
         """
-        asked = heard.question
-        if asked.number < self.number:
-            raise Replay("stale", f"the request is older than one that was answered: {asked.number} < {self.number}")
-        if asked.number == self.number:
-            if heard.digest.hex() == self.digest:
-                return True
-            raise Replay("two-requests", "a second, different request with the number of the last one")
-        done = self._rounds.get(asked.run, 0)
-        if asked.round < done:
-            raise Replay("closed-round", f"the request is for round {asked.round}, this run has come to {done}")
-        return False
+        asked, last = heard.question, self._runs.get(heard.question.run)
+        if asked.number <= self._floor or (last is not None and asked.number < last.number):
+            raise Replay("stale", "the request is older than one that was heard before")
+        if last is not None and asked.round < last.round:
+            raise Replay("closed-round", f"the request is for round {asked.round}, its run has come to {last.round}")
+
+    def is_repeat(self, heard: Heard) -> bool:
+        """Whether exactly this request, which was verified, came last.
+
+        Raises:
+            Replay (RF204): "two-requests": another one came with this number, so the server signs two things at once.
+        """
+        asked, last = heard.question, self._runs.get(heard.question.run)
+        if last is None or asked.number != last.number:
+            return False
+        if heard.digest.hex() == last.digest:
+            return True
+        raise Replay("two-requests", "a second, different request with the number of the last one")
 
     def write(self, heard: Heard) -> None:
-        """From now on this request was heard. The longest unheard of runs are forgotten: their requests are stale."""
+        """From now on this request was heard."""
         asked = heard.question
-        self._rounds.pop(asked.run, None)
-        self._rounds[asked.run] = asked.round
-        while len(self._rounds) > _RUNS:
-            del self._rounds[next(iter(self._rounds))]
-        self.number, self.digest = asked.number, heard.digest.hex()
+        self._runs[asked.run] = _Last(asked.number, asked.round, heard.digest.hex())
+        while len(self._runs) > _RUNS:
+            oldest = min(self._runs, key=lambda run: self._runs[run].number)
+            self._floor = max(self._floor, self._runs.pop(oldest).number)
         if self._path is not None:
-            rounds = [[run, number] for run, number in self._rounds.items()]
-            value = {"v": 1, "number": self.number, "request": self.digest, "rounds": rounds}
-            write_atomic(self._path, canonical_json(value))
+            runs = {run: [last.number, last.round, last.digest] for run, last in self._runs.items()}
+            write_atomic(self._path, canonical_json({"v": 1, "floor": self._floor, "runs": runs}))
 
     def _read(self, path: Path) -> None:
         try:
-            found = exact(
-                read_document(path.read_bytes(), max_bytes=_MAX_BYTES),
-                {"v": int, "number": int, "request": str, "rounds": list},
-            )
-            self._rounds = {str(run): int(number) for run, number in found["rounds"]}
+            raw = read_document(path.read_bytes(), max_bytes=_MAX_BYTES)
+            found = exact(raw, {"v": int, "floor": int, "runs": dict})
+            if found["v"] != 1:
+                raise BadCheckpoint(f"{path} is of another version than 1")
+            self._floor = found["floor"]
+            for run, (number, round_, digest) in found["runs"].items():
+                self._runs[run] = _Last(int(number), int(round_), str(digest))
         except (OSError, MalformedUpdate, TypeError, ValueError) as error:
             raise BadCheckpoint(f"{path} cannot be read: without it old requests would be answered again") from error
-        if found["v"] != 1:
-            raise BadCheckpoint(f"{path} is of another version than 1")
-        self.number, self.digest = found["number"], found["request"]

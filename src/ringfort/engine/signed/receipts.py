@@ -2,62 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from ringfort.core.files import canonical_json
+from ringfort.engine.signed.said import Said
 from ringfort.identity.messages import Place
 
-__all__ = ["RECEIPTS_FILE", "Receipts", "Said"]
+__all__ = ["RECEIPTS_FILE", "Receipts"]
 
 RECEIPTS_FILE: Final = "receipts.jsonl"
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
-    """One signed answer, without its body.
-
-    Args:
-        place: where it belongs.
-        head: the envelope without its body; it names the body's digest.
-    """
-
-    place: Place
-    head: bytes = field(repr=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """As a line of the file."""
-        at = self.place
-        return {
-            "run": at.run,
-            "round": at.round,
-            "stage": at.stage,
-            "model": at.model,
-            "authority": at.authority.hex(),
-            "request": at.request.hex(),
-            "head": self.head.hex(),
-        }
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Said:
-        """What `to_json` made."""
-        place = Place(
-            value["run"],
-            value["round"],
-            value["stage"],
-            value["model"],
-            bytes.fromhex(value["authority"]),
-            bytes.fromhex(value["request"]),
-        )
-        return cls(place, bytes.fromhex(value["head"]))
-
-
 class Receipts:
-    """Answers and receipts, as lines of `receipts.jsonl`. Evidence for later: losing it stops nothing.
+    """Answers and receipts, as lines of `receipts.jsonl`: `{"said": ...}`, and `{"receipt": hex}` for the one before.
 
     Args:
         folder: where the file is; None remembers the last answer only.
+
+    Losing the file stops nothing: it is evidence. An answer without a receipt after it was never acknowledged.
     """
 
     def __init__(self, folder: Path | None) -> None:

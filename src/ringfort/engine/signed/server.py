@@ -15,11 +15,12 @@ from typing import Final
 from ringfort.core.checks import whole
 from ringfort.core.envelope import head_of
 from ringfort.core.errors import AdmissionError, EngineError, MalformedUpdate, OutOfOrder, Replay
+from ringfort.core.keys import Directory
 from ringfort.core.ports import Exchange, Outcome, Reply
 from ringfort.core.values import ClientId, Refusal
 from ringfort.core.wire import open_frame
 from ringfort.engine.signed.client import RECEIPT_STAGE, passes
-from ringfort.engine.signed.taken import Taken as Take
+from ringfort.engine.signed.said import Said
 from ringfort.engine.signed.taken import TakenLog
 from ringfort.identity.equivocation import EquivocationProof
 from ringfort.identity.home import Identity
@@ -140,8 +141,11 @@ class SignedExchange:
             requests = self._requests(stage, asked)
         replies = self._inner.exchange(stage, requests, deadline_s)
         state = self._registry.state(self._clock())
+        directory = state.directory()
         for client, reply in replies.items():
-            out[client] = self._outcome(stage, state, client, reply) if isinstance(reply, Reply) else reply
+            if isinstance(reply, Reply):
+                reply = self._outcome(stage, state, directory, client, reply)
+            out[client] = reply
         self._log.flush()
         return out
 
@@ -151,7 +155,8 @@ class SignedExchange:
         It is never counted as an update. A second, different answer to one request is kept as a proof.
         """
         try:
-            self._open(self._registry.state(self._clock()), client, message)
+            state = self._registry.state(self._clock())
+            self._open(state, state.directory(), client, message)
             raise Replay("late", "came after its stage was over, or again")
         except AdmissionError as error:
             self._log.flush()
@@ -196,21 +201,21 @@ class SignedExchange:
             self._seen = Seen(at.run, at.round, _STAGES * n)
         self._at = at
 
-    def _outcome(self, stage: str, state: State, client: ClientId, reply: Reply) -> Outcome:
+    def _outcome(self, stage: str, state: State, directory: Directory, client: ClientId, reply: Reply) -> Outcome:
         try:
             if client not in self._asked and not passes(stage, sealed=self._sealed):
                 raise Replay("unasked", "answers a request that was never made to it")
             if passes(stage, sealed=self._sealed):
                 state.check(client)
                 return reply
-            body = self._open(state, client, reply.body)
+            body = self._open(state, directory, client, reply.body)
         except AdmissionError as error:
             return self._refusal(client, error)
         if stage != RECEIPT_STAGE:
             self._take(client, reply.body)
         return Reply(client, body)
 
-    def _open(self, state: State, client: ClientId, message: bytes | memoryview) -> memoryview:
+    def _open(self, state: State, directory: Directory, client: ClientId, message: bytes | memoryview) -> memoryview:
         """The body of an answer that counts.
 
         Raises:
@@ -221,7 +226,7 @@ class SignedExchange:
             if place is None or self._seen is None:
                 raise Replay("unasked", "answers a request that was never made to it")
             enrolment = state.check(client)
-            body = open_update(message, state.directory(), client, place, max_body_bytes=self._most)
+            body = open_update(message, directory, client, place, max_body_bytes=self._most)
             taken = self._seen.take(message)
             if isinstance(taken, EquivocationProof):
                 self._log.proof(taken, self._clock())
@@ -237,7 +242,7 @@ class SignedExchange:
         """Write down that this answer was taken, and sign its receipt; the client gets it with its next request."""
         place, head, now = self._asked[client], head_of(message), self._clock()
         me = self._identity()
-        self._log.taken(Take(client, place, head, now))
+        self._log.taken(client, Said(place, head), now)
         self._receipts[client] = seal_receipt(me.key, me.pins.name, place, head, Receipt(client, now, "taken"))
 
     def _refusal(self, client: ClientId, error: AdmissionError) -> Refusal:

@@ -9,57 +9,24 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ringfort.core.errors import BadCheckpoint, OutputUnwritable
 from ringfort.core.files import canonical_json, write_atomic
 from ringfort.core.values import ClientId
+from ringfort.engine.signed.said import Said
 from ringfort.identity.equivocation import EquivocationProof
-from ringfort.identity.messages import Place
 from ringfort.identity.times import stamp, utc
 
-__all__ = ["EQUIVOCATIONS_FILE", "TAKEN_FILE", "Taken", "TakenLog"]
+__all__ = ["EQUIVOCATIONS_FILE", "TAKEN_FILE", "TakenLog"]
 
 TAKEN_FILE: Final = "taken.jsonl"
 EQUIVOCATIONS_FILE: Final = "equivocations.jsonl"
 _NUMBERS_FILE: Final = "exchange.json"
 _AHEAD: Final = 3_600_000_000
 """How far ahead of the last number the file is, in microseconds: it is written about once an hour."""
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """One answer that the server took.
-
-    Args:
-        client: whose.
-        place: where it belongs.
-        head: its envelope without the body, signed by the client.
-        at: when.
-    """
-
-    client: ClientId
-    place: Place
-    head: bytes = field(repr=False)
-    at: datetime
-
-    def to_json(self) -> dict[str, Any]:
-        """As a line of the file."""
-        at = self.place
-        return {
-            "client": self.client,
-            "run": at.run,
-            "round": at.round,
-            "stage": at.stage,
-            "model": at.model,
-            "authority": at.authority.hex(),
-            "request": at.request.hex(),
-            "head": self.head.hex(),
-            "at": stamp(self.at),
-        }
 
 
 class TakenLog:
@@ -91,10 +58,11 @@ class TakenLog:
             write_atomic(self._folder / _NUMBERS_FILE, canonical_json({"v": 1, "below": self._ceiling}))
         return self._number
 
-    def taken(self, what: Taken) -> None:
+    def taken(self, client: ClientId, said: Said, at: datetime) -> None:
         """Note an answer; `flush` makes it durable."""
         if self._folder is not None:
-            self._lines.append(canonical_json(what.to_json()) + b"\n")
+            line = {"client": client, "at": stamp(at), "said": said.to_json()}
+            self._lines.append(canonical_json(line) + b"\n")
 
     def proof(self, proof: EquivocationProof, at: datetime) -> None:
         """Note a proof; `flush` makes it durable."""
