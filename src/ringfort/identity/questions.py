@@ -137,7 +137,10 @@ def read_question(message: bytes | memoryview, stage: str, *, max_body_bytes: in
         MalformedUpdate (RF201): too large, not signed at all, of another version, or with any field missing or extra.
         BadSignature (RF203): it is for another stage than it came by ("wrong-stage").
     """
-    view = memoryview(message).cast("B")
+    try:
+        view = memoryview(message).cast("B")
+    except TypeError as error:
+        raise MalformedUpdate("question", "not a request but another kind of object") from error
     if len(view) > QUESTION_OVERHEAD_BYTES + max_body_bytes:
         raise MalformedUpdate("size", f"too large: {len(view)} bytes, at most {max_body_bytes} of payload are expected")
     magic = bytes(view[:4])

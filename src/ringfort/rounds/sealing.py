@@ -63,7 +63,8 @@ class ServerSide:
                     failures.setdefault(client, reply)
                 if isinstance(reply, Refusal):
                     refused.setdefault(client, reply)
-            return {client: bytes(reply.body) for client, reply in replies.items() if isinstance(reply, Reply)}
+            bodies = {client: reply.body for client, reply in replies.items() if isinstance(reply, Reply)}
+            return {client: bytes(body) if isinstance(body, memoryview) else body for client, body in bodies.items()}
 
         hellos = ask("train", dict.fromkeys(plan.cohort, frame))
         at = self.server.begin(SealedRound(plan.run, plan.round, plan.model, plan.schema.d), hellos, rule)

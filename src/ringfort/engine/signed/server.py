@@ -108,6 +108,7 @@ class SignedExchange:
         self._log = TakenLog(folder)
         self._at: _At | None = None
         self._seen: Seen | None = None
+        self._number = 0
         self._asked: dict[ClientId, Place] = {}
         self._receipts: dict[ClientId, bytes] = {}
         self._lock = threading.RLock()
@@ -183,6 +184,7 @@ class SignedExchange:
         if self._at is None:
             raise OutOfOrder(f"stage {stage[:64]!r} belongs to no round: the broadcast comes first")
         at, number = self._at, self._log.next_number(self._clock())
+        self._number = number
         self._asked = {}
         for client, payload in payloads.items():
             receipt = self._receipts.get(client, b"")
@@ -242,7 +244,7 @@ class SignedExchange:
         """Write down that this answer was taken, and sign its receipt; the client gets it with its next request."""
         place, head, now = self._asked[client], head_of(message), self._clock()
         me = self._identity()
-        self._log.taken(client, Said(place, head), now)
+        self._log.taken(client, self._number, Said(place, head), now)
         self._receipts[client] = seal_receipt(me.key, me.pins.name, place, head, Receipt(client, now, "taken"))
 
     def _refusal(self, client: ClientId, error: AdmissionError) -> Refusal:

@@ -58,10 +58,10 @@ class TakenLog:
             write_atomic(self._folder / _NUMBERS_FILE, canonical_json({"v": 1, "below": self._ceiling}))
         return self._number
 
-    def taken(self, client: ClientId, said: Said, at: datetime) -> None:
-        """Note an answer; `flush` makes it durable."""
+    def taken(self, client: ClientId, number: int, said: Said, at: datetime) -> None:
+        """Note an answer to the request of this number; `flush` makes it durable."""
         if self._folder is not None:
-            line = {"client": client, "at": stamp(at), "said": said.to_json()}
+            line = {"client": client, "number": number, "at": stamp(at), "said": said.to_json()}
             self._lines.append(canonical_json(line) + b"\n")
 
     def proof(self, proof: EquivocationProof, at: datetime) -> None:
