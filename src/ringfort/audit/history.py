@@ -349,7 +349,7 @@ def _undercounted(
         curve = dict(ledger.curve())
         for record in rounds:
             said = record.privacy.get("spent", {}).get("epsilon")
-            if not charged[record.round] or (said is not None and said < curve[record.round] * (1 - 1e-9)):
+            if not charged[record.round] or (said is not None and said < curve[record.round].epsilon * (1 - 1e-9)):
                 what = f"the ledger, or the record of round {record.round}, counts less than was released"
                 yield Fault("under-counted", "", record.round, what)
     for client, account in ledgers.items():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any, Final
 
-from ringfort.core.files import canonical_json
+from ringfort.core.errors import RingfortError
+from ringfort.engine.signed.lines import Lines
 from ringfort.engine.signed.said import Said
 from ringfort.identity.messages import Place
 
@@ -24,9 +26,13 @@ class Receipts:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self._path = None if folder is None else folder / RECEIPTS_FILE
+        self._lines = None if folder is None else Lines(folder / RECEIPTS_FILE)
         self.last: Said | None = None
         """The last answer, until its receipt is here."""
+        if self._lines is not None:
+            with contextlib.suppress(RingfortError):  # a line of another version: its receipt will not be recognised
+                before = self._lines.last()[-1:]
+                self.last = Said.from_json(before[0]["said"]) if before and "said" in before[0] else None
         self.kept, self.refused = 0, 0
         """Receipts that were kept, and those that were for something else than the last answer."""
 
@@ -46,6 +52,5 @@ class Receipts:
         self.refused += 1
 
     def _append(self, line: dict[str, Any]) -> None:
-        if self._path is not None:
-            with self._path.open("ab") as file:
-                file.write(canonical_json(line) + b"\n")
+        if self._lines is not None:
+            self._lines.append([line], durable=False)

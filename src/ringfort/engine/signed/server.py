@@ -111,6 +111,8 @@ class SignedExchange:
         self._number = 0
         self._asked: dict[ClientId, Place] = {}
         self._receipts: dict[ClientId, bytes] = {}
+        for client, (said, at) in self._log.last().items():  # whoever was not told before a crash is told now
+            self._receipt(client, said, at)
         self._lock = threading.RLock()
         self.refused: Counter[str] = Counter()
         """How many messages were refused, by reason."""
@@ -141,13 +143,21 @@ class SignedExchange:
         else:
             requests = self._requests(stage, asked)
         replies = self._inner.exchange(stage, requests, deadline_s)
-        state = self._registry.state(self._clock())
+        now = self._clock()
+        state = self._registry.state(now)
         directory = state.directory()
+        taken: dict[ClientId, Said] = {}
         for client, reply in replies.items():
             if isinstance(reply, Reply):
-                reply = self._outcome(stage, state, directory, client, reply)
-            out[client] = reply
+                out[client] = outcome = self._outcome(stage, state, directory, client, reply)
+                if isinstance(outcome, Reply) and outcome is not reply and stage != RECEIPT_STAGE:
+                    taken[client] = Said(self._asked[client], head_of(reply.body))
+                    self._log.taken(client, self._number, taken[client], now)
+            else:
+                out[client] = reply
         self._log.flush()
+        for client, said in taken.items():
+            self._receipt(client, said, now)
         return out
 
     def hear(self, client: ClientId, message: bytes | memoryview) -> Refusal:
@@ -210,12 +220,9 @@ class SignedExchange:
             if passes(stage, sealed=self._sealed):
                 state.check(client)
                 return reply
-            body = self._open(state, directory, client, reply.body)
+            return Reply(client, self._open(state, directory, client, reply.body))
         except AdmissionError as error:
             return self._refusal(client, error)
-        if stage != RECEIPT_STAGE:
-            self._take(client, reply.body)
-        return Reply(client, body)
 
     def _open(self, state: State, directory: Directory, client: ClientId, message: bytes | memoryview) -> memoryview:
         """The body of an answer that counts.
@@ -240,12 +247,10 @@ class SignedExchange:
                 self.refused["repeat"] += 1
             return body
 
-    def _take(self, client: ClientId, message: bytes | memoryview) -> None:
-        """Write down that this answer was taken, and sign its receipt; the client gets it with its next request."""
-        place, head, now = self._asked[client], head_of(message), self._clock()
-        me = self._identity()
-        self._log.taken(client, self._number, Said(place, head), now)
-        self._receipts[client] = seal_receipt(me.key, me.pins.name, place, head, Receipt(client, now, "taken"))
+    def _receipt(self, client: ClientId, said: Said, at: datetime) -> None:
+        """Sign that this answer was taken; the client gets it with its next request, or the closing one."""
+        me, receipt = self._identity(), Receipt(client, at, "taken")
+        self._receipts[client] = seal_receipt(me.key, me.pins.name, said.place, said.head, receipt)
 
     def _refusal(self, client: ClientId, error: AdmissionError) -> Refusal:
         self.refused[error.reason] += 1

@@ -7,18 +7,19 @@ exchange.json        no later request has a smaller number than this, whatever t
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from ringfort.core.errors import BadCheckpoint, OutputUnwritable
+from ringfort.core.errors import BadCheckpoint, RingfortError
 from ringfort.core.files import canonical_json, write_atomic
 from ringfort.core.values import ClientId
+from ringfort.engine.signed.lines import Lines
 from ringfort.engine.signed.said import Said
 from ringfort.identity.equivocation import EquivocationProof
-from ringfort.identity.times import stamp, utc
+from ringfort.identity.times import moment, stamp, utc
 
 __all__ = ["EQUIVOCATIONS_FILE", "TAKEN_FILE", "TakenLog"]
 
@@ -41,8 +42,9 @@ class TakenLog:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        self._lines: list[bytes] = []
-        self._proofs: list[bytes] = []
+        self._taken: list[dict[str, Any]] = []
+        self._proofs: list[dict[str, Any]] = []
+        self._files = [] if folder is None else [Lines(folder / TAKEN_FILE), Lines(folder / EQUIVOCATIONS_FILE)]
         self._number = self._ceiling = 0
         if folder is not None and (folder / _NUMBERS_FILE).exists():
             try:
@@ -62,28 +64,24 @@ class TakenLog:
         """Note an answer to the request of this number; `flush` makes it durable."""
         if self._folder is not None:
             line = {"client": client, "number": number, "at": stamp(at), "said": said.to_json()}
-            self._lines.append(canonical_json(line) + b"\n")
+            self._taken.append(line)
 
     def proof(self, proof: EquivocationProof, at: datetime) -> None:
         """Note a proof; `flush` makes it durable."""
         if self._folder is not None:
-            self._proofs.append(canonical_json({**proof.to_json(), "at": stamp(at)}) + b"\n")
+            self._proofs.append({**proof.to_json(), "at": stamp(at)})
 
     def flush(self) -> None:
         """Make everything noted durable."""
-        if self._folder is None:
-            return
-        for lines, name in ((self._lines, TAKEN_FILE), (self._proofs, EQUIVOCATIONS_FILE)):
-            if lines:
-                _append(self._folder / name, b"".join(lines))
-                lines.clear()
+        for file, noted in zip(self._files, (self._taken, self._proofs), strict=False):
+            values, noted[:] = list(noted), []
+            if values:
+                file.append(values, durable=True)
 
-
-def _append(path: Path, data: bytes) -> None:
-    try:
-        with path.open("ab") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise OutputUnwritable(f"cannot write {path}: {error.strerror or error}") from error
+    def last(self) -> dict[ClientId, tuple[Said, datetime]]:
+        """The last answer of each client that was written down before this object was made."""
+        out = {}
+        for line in self._files[0].last() if self._files else ():
+            with contextlib.suppress(RingfortError, KeyError, TypeError):
+                out[ClientId(line["client"])] = (Said.from_json(line["said"]), moment(line["at"]))
+        return out
