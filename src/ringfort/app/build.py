@@ -7,7 +7,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from ringfort.audit.drill import Drill
 from ringfort.audit.results import Manifest, Thresholds
 from ringfort.audit.scenario import Scenario
 from ringfort.client.guards import ActivationScreen, Guard, WeightScreen
+from ringfort.client.node import client_names
 from ringfort.client.numpy_models import NumpyModel
 from ringfort.client.sanitise import CHECKS, Excess, Reference, Sanitiser, Specification
 from ringfort.core.dataset import Dataset
@@ -29,6 +30,8 @@ from ringfort.core.errors import Incompatible, InvalidValue, MissingExtra
 from ringfort.core.ports import LocalTraining, Model
 from ringfort.core.randomness import Seeds
 from ringfort.core.seal import Seal
+from ringfort.core.values import client_id
+from ringfort.engine.signed import People
 from ringfort.identity.keyfiles import load_signing_key
 from ringfort.rounds.checkpoint import CHECKPOINTS, Signing
 from ringfort.rounds.fuse import Defence
@@ -36,7 +39,19 @@ from ringfort.rounds.gate import Gate
 from ringfort.rounds.places import place
 from ringfort.secagg.seals import SEALS
 
-__all__ = ["defence", "drill", "manifest", "model", "rule", "sanitiser", "scenario", "seal", "signing", "split"]
+__all__ = [
+    "authenticated",
+    "defence",
+    "drill",
+    "manifest",
+    "model",
+    "rule",
+    "sanitiser",
+    "scenario",
+    "seal",
+    "signing",
+    "split",
+]
 
 _PACKAGES = ("numpy", "torch", "scikit-learn", "cbor2", "pydantic")
 
@@ -183,6 +198,20 @@ def sanitiser(
     return made
 
 
+def authenticated(recipe: Recipe, scenario: Scenario, folder: Path) -> Scenario:
+    """The scenario behind the keys that [identity] names; what is said and taken is kept in `folder`.
+
+    Raises:
+        Incompatible (RF103), UnknownClient (RF202): somebody is not enrolled.
+    """
+    spec = recipe.identity
+    if spec is None:
+        return scenario
+    people = People(Path(spec.registry), Path(spec.homes), client_id(spec.server), folder)
+    people.require(client_names(len(scenario.parts(Seeds(recipe.seed)))))
+    return replace(scenario, people=people)
+
+
 def _guard(recipe: Recipe) -> Guard | None:
     spec = recipe.guard
     if spec is None:
@@ -215,6 +244,8 @@ def drill(recipe: Recipe, split: data.Split) -> Drill:
         raise InvalidValue("this recipe has no [drill] table: add one, or use `ringfort train`")
     if recipe.privacy is not None:
         raise Incompatible("a drill runs without [privacy]: leave it out, or use `ringfort train`")
+    if recipe.identity is not None:
+        raise Incompatible("a drill runs without [identity]: leave it out, or use `ringfort train`")
     return Drill(
         title=recipe.title,
         scenario=scenario(recipe, split),

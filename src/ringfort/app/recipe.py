@@ -302,6 +302,14 @@ class SanitiseSpec(_Strict):
     reference: ReferenceSpec | None = None
 
 
+class IdentitySpec(_Strict):
+    """Whose keys sign every message. Without it names are believed. The folders lie on this machine."""
+
+    registry: str = Field(min_length=1, description="the authority's registry.jsonl, or a copy that is kept fresh")
+    homes: str = Field(min_length=1, description="the folder with one enrolled member's folder for each client's name")
+    server: str = Field(min_length=1, description="the server's name; the clients answer nobody else")
+
+
 PrivacySpec = Annotated[CentralSpec | LocalSpec | DistributedSpec | ExampleSpec, Field(discriminator="where")]
 
 
@@ -349,6 +357,7 @@ class Recipe(_Strict):
     guard: GuardSpec | None = None
     sanitise: SanitiseSpec | None = None
     log: LogSpec | None = None
+    identity: IdentitySpec | None = None
     drill: DrillSpec | None = None
 
     def resolved(self) -> dict[str, Any]:
@@ -360,12 +369,14 @@ class Recipe(_Strict):
         return digest_of(canonical_json(self.resolved()))
 
     def federation_digest(self) -> str:
-        """Names what must not change when a run is resumed: not its title, length, workers, log nor its drill."""
+        """Names what must not change when a run is resumed: not its title, length, workers, log, folders nor drill."""
         value = self.resolved()
         for key in ("title", "log", "drill"):
             value.pop(key, None)
         for key in ("rounds", "workers"):
             value["train"].pop(key)
+        if self.identity is not None:  # folders may move; that names are believed only with a signature may not change
+            value["identity"] = {"server": self.identity.server}
         return digest_of(canonical_json(value))
 
 

@@ -18,10 +18,11 @@ from ringfort.client.sanitise import Report, Sanitiser, sanitised
 from ringfort.core.dataset import Dataset
 from ringfort.core.ports import LocalTraining, Model
 from ringfort.core.randomness import Seeds
-from ringfort.core.seal import Seal
+from ringfort.core.seal import COORDINATOR, Seal
 from ringfort.core.values import F32, I64, ClientId
 from ringfort.core.wire import Broadcast
 from ringfort.engine.sealed import SealedExchange
+from ringfort.engine.signed import People
 from ringfort.rounds.federation import Federation
 from ringfort.rounds.fuse import Defence, require
 from ringfort.rounds.gate import Gate
@@ -55,6 +56,7 @@ class Scenario:
         guard: what every client does to a broadcast model before it trains it.
         sanitiser: what every honest owner does to its data once, before it trains; None trains on all of them.
         root: data that the server itself holds and trusts, for rules that compare with what it learns there.
+        people: whose keys sign every message; None believes every name.
     """
 
     train: Dataset = field(repr=False)
@@ -75,6 +77,7 @@ class Scenario:
     guard: Guard | None = None
     root: Dataset | None = field(default=None, repr=False)
     sanitiser: Sanitiser | None = None
+    people: People | None = None
     _outcomes: dict[str, tuple[Dataset, str | None, Report]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -128,8 +131,13 @@ class Scenario:
         exchange = infiltrate(clients, attack, hostile, seeds, workers, live, sanitise, owners_are_honest)
         side = None
         if self.seal is not None:
-            exchange = SealedExchange(exchange, self.seal, model.schema, defence.rule)
+            parties = (*exchange.members(), *self.seal.helpers(), COORDINATOR)
+            keys = None if self.people is None else self.people.keys(parties)
+            exchange = SealedExchange(exchange, self.seal, model.schema, defence.rule, keys)
             side = ServerSide(self.seal, exchange.server)
+        if self.people is not None:
+            self.people.require(exchange.members())
+            exchange = self.people.exchange(exchange, model.schema, sealed=self.seal is not None)
         return Federation(
             exchange=exchange,
             model=model,

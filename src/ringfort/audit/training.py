@@ -26,8 +26,18 @@ __all__ = ["train"]
 
 _NOT_COVERED = (
     "No attack was run. What the wall is worth against one is a drill's question (ringfort drill).",
-    "Names are not authenticated on the in-process engine.",
     "An update that was refused or left out is not proof of an attack, and one that was accepted is not proof of none.",
+)
+
+
+_SIGNED = (
+    "Names are authenticated: every request and answer is signed by an enrolled key, for one run, round, stage, model "
+    "and client. Whoever was not enrolled, revoked or expired when it spoke was refused."
+)
+_NAMES = (
+    "Names are not authenticated on the in-process engine.",
+    "All keys were on this machine: the signatures are real, that only its owner holds a key is simulated. Nothing "
+    "proves that a name is a person or a hospital of its own.",
 )
 
 
@@ -95,8 +105,8 @@ def train(
         model=last.record.next_model,
         journal_head=last.record.digest,
         budget_spent=_budget_spent(records, accounts),
-        protections=found.protects,
-        not_covered=(_NOT_COVERED[0], *found.open, *_NOT_COVERED[1:]),
+        protections=(*found.protects, *([_SIGNED] if scenario.people is not None else [])),
+        not_covered=(_NOT_COVERED[0], *found.open, _NAMES[scenario.people is not None], *_NOT_COVERED[1:]),
         seconds=time.monotonic() - started,
         sanitised=tuple(rows),
     )

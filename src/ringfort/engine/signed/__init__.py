@@ -7,6 +7,7 @@ the receipt goes with the next request, or with `close`
 """
 
 from ringfort.engine.signed.client import Asked, ClientSide, SignedClients, SignedNode
+from ringfort.engine.signed.people import People
 from ringfort.engine.signed.server import SignedExchange
 
-__all__ = ["Asked", "ClientSide", "SignedClients", "SignedExchange", "SignedNode"]
+__all__ = ["Asked", "ClientSide", "People", "SignedClients", "SignedExchange", "SignedNode"]
