@@ -130,9 +130,9 @@ def enrol(
     with Registry.open_new(folder / "authority" / REGISTRY_FILE, authority, policy, now) as registry:
         add = partial(_add, folder, registry, now)
         for name in helpers:
-            add(Subject(name, "operator", Role.SERVER, (HOST,)), Quota(1, max_examples))
+            add(Subject(ClientId(name), "operator", Role.SERVER, (HOST,)), Quota(1, max_examples))
         for name in names:
-            add(Subject(name, name, Role.CLIENT), Quota(1, max_examples))
+            add(Subject(ClientId(name), name, Role.CLIENT), Quota(1, max_examples))
     return Enrolled(folder, authority.key.public, ClientId(helpers[0]), tuple(ClientId(name) for name in names))
 
 
