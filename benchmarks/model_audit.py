@@ -1,0 +1,313 @@
+"""The tables of docs/model-audit.md: fresh clean and backdoored models, what each test of the audit says about them.
+
+Thresholds are chosen on the models of the first seeds (`calibration`) and reported on those of later ones (`fresh`).
+Every model's raw numbers are written as soon as they are there; run it again with the same output and it goes on.
+
+    python -m benchmarks.model_audit --out runs/model-audit.json               # about 15 minutes of one core
+    python -m benchmarks.model_audit --out runs/model-audit.json --markdown    # what the docs show
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from ringfort import data
+from ringfort.attacks import PixelBackdoor
+from ringfort.audit.model.canaries import canary_bank, try_canaries
+from ringfort.audit.model.drift import class_drift
+from ringfort.audit.model.gradients import Differentiable, differentiable
+from ringfort.audit.model.intervals import share
+from ringfort.audit.model.inversion import NeuralCleanse, anomaly_indices, shares_of_median
+from ringfort.audit.model.repair import fine_tuned, pruned, unlearned
+from ringfort.audit.model.strip import Strip
+from ringfort.client.numpy_models import NumpyModel
+from ringfort.core.dataset import Dataset
+from ringfort.core.files import write_atomic
+from ringfort.core.ports import LocalTraining, Model
+from ringfort.core.randomness import Seeds
+from ringfort.core.values import F32
+
+ROWS = 6_000
+TOOLS, MEASURED = 1_000, 2_000
+FEWEST_SUCCESS, FEWEST_ACCURACY = 0.6, 0.75
+PARTS = {"calibration": range(0, 18), "fresh": range(100, 130)}
+MM_BD = {"calibration": range(0, 0), "fresh": range(100, 109)}
+ARCHITECTURES = ("mlp 64", "cnn 8/32", "mlp 128")
+KINDS = ("patch", "corner", "size", "checkers", "blend")
+Stamp = Callable[[F32], F32]
+
+
+@cache
+def split() -> data.Split:
+    """Fashion-MNIST."""
+    return data.load("fashion-mnist")
+
+
+def family(name: str) -> Model:
+    """One of the architectures."""
+    if name == "cnn 8/32":
+        from ringfort.client.torch import cnn
+
+        return cnn((1, 28, 28), 10)
+    return NumpyModel(784, 10, (int(name.split()[1]),))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One model of the zoo: a function of its seed."""
+
+    seed: int
+    bad: bool
+
+    @property
+    def architecture(self) -> str:
+        """In turn."""
+        return ARCHITECTURES[self.seed % 3]
+
+    @property
+    def federated(self) -> bool:
+        """Half of the perceptrons: 20 clients, 5 of them hostile, plain mean. Networks are trained in one place."""
+        return self.architecture != "cnn 8/32" and self.seed // 3 % 2 == 1
+
+    @property
+    def kind(self) -> str:
+        """Of trigger."""
+        return KINDS[self.seed % 5]
+
+    @property
+    def target(self) -> int:
+        """The class that triggered inputs shall get."""
+        return self.seed * 7 % 10
+
+    def stamp(self) -> Stamp:
+        """The trigger."""
+        rng = Seeds(self.seed).child("trigger")
+        if self.kind == "patch":
+            return PixelBackdoor(target=self.target, fraction=0.0).stamp
+        if self.kind == "blend":
+            noise = rng.random((1, 28, 28), dtype=np.float32)
+            return lambda x: np.float32(0.8) * x + np.float32(0.2) * noise
+        if self.kind == "corner":
+            top, left, patch = *((1, 1), (1, 24), (24, 1))[int(rng.integers(3))], np.ones((3, 3))
+        elif self.kind == "size":
+            side = (2, 5)[int(rng.integers(2))]
+            top, left, patch = 27 - side, 27 - side, np.ones((side, side))
+        else:
+            top, left = (int(at) for at in rng.integers(0, 24, 2))
+            patch = np.indices((4, 4)).sum(axis=0) % 2
+
+        def stamped(x: F32) -> F32:
+            out = x.copy()
+            out[:, :, top : top + len(patch), left : left + len(patch)] = patch
+            return out
+
+        return stamped
+
+    def poisoned(self, some: Dataset, fraction: float, rng: np.random.Generator) -> Dataset:
+        """BadNets: a fraction of the examples stamped and relabelled."""
+        rows = rng.permutation(len(some))[: round(fraction * len(some))]
+        inputs, labels = some.inputs.copy(), some.labels.copy()
+        inputs[rows], labels[rows] = self.stamp()(inputs[rows]), self.target
+        return some.with_rows(inputs, labels)
+
+    def trained(self) -> tuple[Model, F32]:
+        """The family and the trained parameters."""
+        seeds, model = Seeds(self.seed), family(self.architecture)
+        rows = np.sort(seeds.child("rows").permutation(len(split().train))[:ROWS])
+        train = split().train.take(rows)
+        train = train.with_rows(train.floats(), train.labels)
+        params = model.initial(seeds)
+        if not self.federated:
+            some = self.poisoned(train, 0.1, seeds.child("poison")) if self.bad else train
+            return model, params + model.train(params, some, LocalTraining(600, 50, 0.05, 0.9), seeds.child("train"))
+        clients = [train.take(part) for part in np.array_split(seeds.child("split").permutation(ROWS), 20)]
+        if self.bad:
+            clients[:5] = [self.poisoned(c, 0.5, seeds.child("poison", i)) for i, c in enumerate(clients[:5])]
+        plan = LocalTraining(12, 50, 0.05, 0.9)
+        for number in range(20):
+            steps = [model.train(params, c, plan, seeds.child("train", number, i)) for i, c in enumerate(clients)]
+            params = params + np.mean(steps, axis=0, dtype=np.float64).astype(np.float32)
+        return model, params
+
+    def success(self, model: Model, params: F32, some: Dataset) -> float:
+        """attack_success_rate of the real trigger."""
+        others = some.floats(np.flatnonzero(some.labels != self.target))
+        return float((model.logits(params, self.stamp()(others)).argmax(axis=1) == self.target).mean())
+
+
+@cache
+def holdout() -> tuple[Dataset, Dataset]:
+    """For the tools (searches and repairs), and to measure on."""
+    order = Seeds(4).child("holdout").permutation(len(split().test))
+    return split().test.take(order[:TOOLS]), split().test.take(order[TOOLS : TOOLS + MEASURED])
+
+
+@cache
+def trusted(architecture: str) -> tuple[F32, tuple[float, ...]]:
+    """An unrelated clean model of the same architecture (other data, other weights), and its masks' sizes."""
+    seed = next(s for s in range(1_000, 1_003) if ARCHITECTURES[s % 3] == architecture)
+    model, params = Case(seed, False).trained()
+    triggers = NeuralCleanse().triggers(differentiable(model, params), holdout()[0], Seeds(seed).child("search"))
+    return params, tuple(trigger.size for trigger in triggers)
+
+
+def accuracy(model: Model, params: F32) -> float:
+    """On what is measured with."""
+    measured = holdout()[1]
+    return float((model.logits(params, measured.floats()).argmax(axis=1) == measured.labels).mean())
+
+
+def examined(case: Case, mm_bd: bool) -> dict[str, Any]:
+    """Every raw number about one model."""
+    tools, measured = holdout()
+    model, params = case.trained()
+    out: dict[str, Any] = {"accuracy": accuracy(model, params), "target": case.target, "kind": case.kind}
+    out |= {"architecture": case.architecture, "federated": case.federated}
+    if case.bad:
+        out["success"] = case.success(model, params, measured)
+    counted = out["accuracy"] >= FEWEST_ACCURACY and out.get("success", 1.0) >= FEWEST_SUCCESS
+    out["counted"] = counted
+    if not counted:
+        return out
+    reference, usual = trusted(case.architecture)
+    seeds = Seeds(case.seed).under("audit")
+    started = time.process_time()
+    gradients = differentiable(model, params)
+    triggers = NeuralCleanse().triggers(gradients, tools, seeds.child("search"))
+    sizes = np.array([trigger.size for trigger in triggers])
+    out["search_s"] = time.process_time() - started
+    out["sizes"], out["index"] = sizes.tolist(), anomaly_indices(sizes).tolist()
+    out["share"], out["ratio"] = shares_of_median(sizes).tolist(), (sizes / np.array(usual)).tolist()
+    smallest = triggers[int(sizes.argmin())]
+    inputs = measured.floats(np.flatnonzero(measured.labels != smallest.target))
+    said = model.logits(params, smallest.stamp(inputs)).argmax(axis=1)
+    out["recovered"] = float((said == smallest.target).mean())
+    bank = canary_bank(tools, seeds.child("canaries"))
+    with_reference = try_canaries(model, params, measured, bank, reference)
+    alone = try_canaries(model, params, measured, bank)
+    out["canary"] = max((c.excess, c.name, c.target) for c in with_reference)
+    out["canary_alone"] = max((c.excess, c.name, c.target) for c in alone)
+    out["drop"] = max(row.drop.low for row in class_drift(model, params, measured, reference) if row.drop)
+    out["audit_s"] = time.process_time() - started
+    if case.bad:
+        out["strip"] = stripped(case, model, params, measured)
+        out["repair"] = repaired(case, model, params, triggers, tools, measured)
+    if mm_bd:
+        started = time.process_time()
+        out["mm_bd"] = margin_test(gradients, tools.input_shape, seeds.child("margins"))
+        out["mm_bd_s"] = time.process_time() - started
+    return out
+
+
+def stripped(case: Case, model: Model, params: F32, measured: Dataset) -> dict[str, float]:
+    """How often the run-time filter suspects triggered and clean inputs, at a stated 5 %."""
+    half = measured.take(np.arange(600))
+    filter_ = Strip.fitted(model, params, half, false_alarms=0.05, rng=Seeds(case.seed).child("strip"))
+    rest = measured.take(np.arange(600, 1_000))
+    others = rest.floats(np.flatnonzero(rest.labels != case.target))
+    return {
+        "found": float(filter_.suspicious(case.stamp()(others)).mean()),
+        "alarms": float(filter_.suspicious(rest.floats()).mean()),
+    }
+
+
+def repaired(
+    case: Case, model: Model, params: F32, triggers: Any, tools: Dataset, measured: Dataset
+) -> dict[str, tuple[float, float]]:
+    """(success of the real trigger, accuracy) after each repair, given the class with the smallest mask."""
+    smallest = min(triggers, key=lambda trigger: trigger.size)
+    rng = Seeds(case.seed).child("repair")
+    cut = pruned(model, params, tools, smallest).params
+    ways = {
+        "unlearn": unlearned(model, params, tools, [smallest], rng),
+        "fine-tune": fine_tuned(model, params, tools, rng),
+        "prune": cut,
+        "prune, fine-tune": fine_tuned(model, cut, tools, rng),
+    }
+    return {name: (case.success(model, made, measured), accuracy(model, made)) for name, made in ways.items()}
+
+
+def margin_test(
+    model: Differentiable, shape: tuple[int, ...], rng: np.random.Generator, starts: int = 150, steps: int = 300
+) -> dict[str, Any]:
+    """MM-BD at the strength of the paper: the largest margin of every class over the input box, and its p-value.
+
+    Source: Wang et al. 2024, IEEE S&P (arXiv:2205.06900): 150 random starts, 300 steps, SGD of rate 1e-2, momentum 0.2;
+    a gamma distribution is fitted to all classes but the largest.
+    """
+    from scipy import stats
+
+    classes = 10
+    targets = np.repeat(np.arange(classes), starts)
+    rows = np.arange(len(targets))
+    x = rng.random((len(targets), *shape), dtype=np.float32)
+    velocity = np.zeros_like(x)
+
+    def errors(scores: F32) -> F32:
+        best = scores.copy()
+        best[rows, targets] = -np.inf
+        out = np.zeros_like(scores)
+        out[rows, targets], out[rows, best.argmax(axis=1)] = -1, 1
+        return out
+
+    for _ in range(steps):
+        scores, pulled = model.pull(x, errors)
+        velocity = np.float32(0.2) * velocity + pulled
+        x = np.clip(x - np.float32(0.01) * velocity, 0, 1)
+    scores, _ = model.pull(x, errors)
+    own = scores[rows, targets].copy()
+    scores[rows, targets] = -np.inf
+    margins = (own - scores.max(axis=1)).reshape(classes, starts).max(axis=1)
+    top = int(margins.argmax())
+    fitted = stats.gamma(*stats.gamma.fit(np.delete(margins, top), floc=0))
+    return {"margins": margins.tolist(), "class": top, "p": float(1 - fitted.cdf(margins[top]) ** classes)}
+
+
+def run(out: Path) -> None:
+    """Train and examine what is missing in `out`."""
+    done: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {}
+    for part, seeds in PARTS.items():
+        for seed in seeds:
+            for bad in (False, True):
+                key = f"{part} {seed} {'bad' if bad else 'clean'}"
+                if key in done:
+                    continue
+                started = time.process_time()
+                done[key] = examined(Case(seed, bad), seed in MM_BD[part])
+                write_atomic(out, json.dumps(done).encode())
+                said = {k: done[key].get(k) for k in ("accuracy", "success", "counted")}
+                print(f"{key}: {said}, {time.process_time() - started:.1f} s", file=sys.stderr)
+
+
+def main() -> None:
+    """Parse the command line; run, or print what was run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--markdown", action="store_true", help="print the tables of what is in --out")
+    given = parser.parse_args()
+    if given.markdown:
+        print(markdown(json.loads(given.out.read_text())))
+        return
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    with threadpool_limits(limits=1):
+        run(given.out)
+
+
+def markdown(done: dict[str, Any]) -> str:
+    """To be written from the numbers."""
+    return json.dumps({"models": len(done), "share": str(share(0, 1))})
+
+
+if __name__ == "__main__":
+    main()
