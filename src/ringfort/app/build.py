@@ -16,7 +16,7 @@ import numpy as np
 
 from ringfort import data
 from ringfort.aggregate import MIXINGS, RULES, Chain
-from ringfort.app.recipe import ChainSpec, DirichletSplit, IIDSplit, LabelSplit, OwnerSplit, Recipe
+from ringfort.app.recipe import ChainSpec, DirichletSplit, IIDSplit, LabelSplit, ModelSpec, OwnerSplit, Recipe
 from ringfort.attacks import ATTACKS
 from ringfort.audit.drill import Drill
 from ringfort.audit.results import Manifest, Thresholds
@@ -43,6 +43,8 @@ __all__ = [
     "authenticated",
     "defence",
     "drill",
+    "environment",
+    "family",
     "manifest",
     "model",
     "rule",
@@ -73,8 +75,8 @@ def _split(spec: IIDSplit | DirichletSplit | LabelSplit | OwnerSplit) -> data.Pa
             return data.ByOwner(spec.min_rows)
 
 
-def _model(recipe: Recipe, shape: tuple[int, ...], classes: int) -> Callable[[], Model]:
-    spec = recipe.model
+def family(spec: ModelSpec, shape: tuple[int, ...], classes: int) -> Callable[[], Model]:
+    """A recipe's model for inputs of this shape."""
     size = 1
     for side in shape:
         size *= side
@@ -167,7 +169,7 @@ def scenario(recipe: Recipe, split: data.Split) -> Scenario:
 
 def model(recipe: Recipe, train: Dataset) -> Callable[[], Model]:
     """Makes the recipe's model for these data."""
-    return _model(recipe, train.input_shape, len(train.classes))
+    return family(recipe.model, train.input_shape, len(train.classes))
 
 
 def sanitiser(
@@ -259,8 +261,8 @@ def drill(recipe: Recipe, split: data.Split) -> Drill:
     )
 
 
-def manifest(recipe: Recipe, split: data.Split) -> Manifest:
-    """What is needed to run this again."""
+def environment(split: data.Split) -> dict[str, Any]:
+    """Versions, machine, data and command: the part of a manifest that is no recipe."""
     source = split.source
     packages = {}
     for name in _PACKAGES:
@@ -268,13 +270,12 @@ def manifest(recipe: Recipe, split: data.Split) -> Manifest:
             packages[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return Manifest(
-        ringfort=metadata.version("ringfort"),
-        python=platform.python_version(),
-        platform=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        packages=packages,
-        seed=recipe.seed,
-        data={
+    return {
+        "ringfort": metadata.version("ringfort"),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "packages": packages,
+        "data": {
             "name": source.name,
             "title": source.title,
             "kind": source.kind,
@@ -282,10 +283,13 @@ def manifest(recipe: Recipe, split: data.Split) -> Manifest:
             "origin": source.origin,
             **split.digests(),
         },
-        recipe=recipe.resolved(),
-        recipe_digest=recipe.digest(),
-        command=shlex.join(["ringfort", *sys.argv[1:]]),
-    )
+        "command": shlex.join(["ringfort", *sys.argv[1:]]),
+    }
+
+
+def manifest(recipe: Recipe, split: data.Split) -> Manifest:
+    """What is needed to run this again."""
+    return Manifest(**environment(split), seed=recipe.seed, recipe=recipe.resolved(), recipe_digest=recipe.digest())
 
 
 def signing(recipe: Recipe, folder: Path, key: Path | None, to: Sequence[str]) -> Signing | None:

@@ -24,7 +24,7 @@ from ringfort.core.files import canonical_json
 from ringfort.core.tensors import digest_of
 from ringfort.secagg.seals import SEALS
 
-__all__ = ["Recipe", "parse", "parse_toml", "read", "rule", "to_toml"]
+__all__ = ["AuditSpec", "ModelSpec", "Recipe", "model", "parse", "parse_toml", "read", "rule", "to_toml"]
 
 
 class _Strict(BaseModel):
@@ -183,6 +183,9 @@ ModelSpec = Annotated[
 ]
 
 
+_MODEL: TypeAdapter[ModelSpec] = TypeAdapter(ModelSpec)
+
+
 class TrainSpec(_Strict):
     """The federation's rounds and every client's local steps."""
 
@@ -322,6 +325,21 @@ class LogSpec(_Strict):
     )
 
 
+class AuditSpec(_Strict):
+    """The audit that the last round's model must pass before `train` releases it. Limits have no default."""
+
+    index: float = Field(lt=0, description="anomaly index of a class's mask; flagged at this or lower, if share agrees")
+    share: float = Field(gt=0, description="mask size over the median class; flagged at this or lower, if index agrees")
+    ratio: float = Field(gt=0, description="mask size over the trusted model's; flagged at this or lower")
+    success: float = Field(ge=0, le=1, description="least success of a recovered trigger")
+    canary: float = Field(gt=0, le=1, description="growth of a class's share under a known trigger")
+    drop: float = Field(ge=0, le=1, description="recall lost against the trusted model")
+    answer: float = Field(ge=0, le=1, description="share of a slice that gets one wrong answer")
+    examples: int = Field(ge=1, description="hold-out examples of each class, at least")
+    trusted: str | None = Field(default=None, description="a model file of this recipe that is known to be good")
+    slices: list[str] = Field(default=[], description="red-team slices, as .npz files")
+
+
 class ThresholdSpec(_Strict):
     """When a wall holds."""
 
@@ -359,6 +377,7 @@ class Recipe(_Strict):
     log: LogSpec | None = None
     identity: IdentitySpec | None = None
     drill: DrillSpec | None = None
+    audit: AuditSpec | None = None
 
     def resolved(self) -> dict[str, Any]:
         """Every key with its value, defaults included."""
@@ -369,9 +388,9 @@ class Recipe(_Strict):
         return digest_of(canonical_json(self.resolved()))
 
     def federation_digest(self) -> str:
-        """Names what must not change when a run is resumed: not its title, length, workers, log, folders nor drill."""
+        """Names what must not change when a run is resumed: not its title, length, workers, log, folders, drill, audit."""
         value = self.resolved()
-        for key in ("title", "log", "drill"):
+        for key in ("title", "log", "drill", "audit"):
             value.pop(key, None)
         for key in ("rounds", "workers"):
             value["train"].pop(key)
@@ -435,6 +454,24 @@ def rule(text: str) -> Any:
     """
     try:
         return _RULE.validate_python(text)
+    except ValidationError as error:
+        raise _first_problem(error) from error
+
+
+def model(text: str) -> ModelSpec:
+    """A model as a recipe would name it: `mlp`, or `{ name = "mlp", hidden = 128 }`.
+
+    Raises:
+        UnknownName (RF101), InvalidValue (RF104): not one.
+    """
+    value: Any = text
+    if text.lstrip().startswith("{"):
+        try:
+            value = tomllib.loads(f"model = {text}")["model"]
+        except (ValueError, RecursionError) as error:
+            raise InvalidValue(f"--model takes a name or a TOML table, got {text[:60]!r}") from error
+    try:
+        return _MODEL.validate_python(value)
     except ValidationError as error:
         raise _first_problem(error) from error
 

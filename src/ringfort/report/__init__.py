@@ -5,6 +5,7 @@ from ringfort.report.curve import curve_html, curve_summary, write_curve
 from ringfort.report.files import report_json, write_reports
 from ringfort.report.findings import failing, findings_json, write_findings
 from ringfort.report.html import drill_html, train_html
+from ringfort.report.model import ModelAuditResult, model_audit_html, model_audit_summary, write_model_audit
 from ringfort.report.privacy import PrivacyResult, plain_json, privacy_html, write_privacy
 from ringfort.report.privacy_text import findings_list, privacy_summary
 from ringfort.report.progress import DrillProgress, TrainProgress
@@ -12,6 +13,7 @@ from ringfort.report.terminal import drill_summary, drill_table, train_summary
 
 __all__ = [
     "DrillProgress",
+    "ModelAuditResult",
     "PrivacyResult",
     "TrainProgress",
     "curve_html",
@@ -23,6 +25,8 @@ __all__ = [
     "findings_json",
     "findings_list",
     "model_card",
+    "model_audit_html",
+    "model_audit_summary",
     "plain_json",
     "privacy_html",
     "privacy_summary",
@@ -31,6 +35,7 @@ __all__ = [
     "train_summary",
     "write_curve",
     "write_findings",
+    "write_model_audit",
     "write_privacy",
     "write_reports",
 ]

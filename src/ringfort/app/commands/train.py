@@ -30,12 +30,16 @@ def train(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train the recipe's federation behind its wall; write the model, the round records and the report."""
+    """Train the recipe's federation behind its wall; write the model, the round records and the report.
+
+    With an [audit] table the last model is audited first. Exit code 4: flagged, 5: inconclusive; it is quarantined.
+    """
     from contextlib import ExitStack
 
     from ringfort import data, report
     from ringfort.app import build
     from ringfort.app import recipe as recipes
+    from ringfort.app.model_audit import release
     from ringfort.app.private import private
     from ringfort.app.results import new_folder, run_folder, write_provenance
     from ringfort.audit.results import Point
@@ -75,9 +79,14 @@ def train(
             release=made.release,
         )
         progress.finish("train", None)
-        write_atomic(folder / "model.safetensors", model)
+        released, code = release(read, split, folder, model, build.manifest(read, split))
         written = report.write_reports(folder, result)
         write_atomic(folder / "model-card.md", report.model_card(result).encode())
     print_result(report.report_json(result) if as_json else report.train_summary(result))
     records = ["model-card.md", "rounds.jsonl", *(["checkpoints.jsonl"] if signing else [])]
-    say_written(quiet, [folder / "model.safetensors", *(folder / name for name in records), *written])
+    say_written(quiet, [*released, *(folder / name for name in records), *written])
+    if code:
+        typer.echo(
+            f"the model was not released: it is in {released[0]}, the audit's report in {folder / 'audit'}", err=True
+        )
+        raise typer.Exit(code)

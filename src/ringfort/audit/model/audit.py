@@ -69,9 +69,7 @@ class Limits:
         whole(1, examples=self.examples)
 
 
-MEASURED: Final = Limits(
-    index=-2.0, share=0.6, ratio=0.6, success=0.8, canary=0.3, drop=0.1, answer=0.5, examples=10
-)
+MEASURED: Final = Limits(index=-2.0, share=0.6, ratio=0.6, success=0.8, canary=0.5, drop=0.1, answer=0.5, examples=10)
 """Chosen on the first seeds of benchmarks/model_audit.py; docs/model-audit.md says what they reach on fresh ones."""
 
 
@@ -89,8 +87,12 @@ class Holdout:
 
 
 def holdout(clean: Dataset, seeds: Seeds) -> Holdout:
-    """Up to 1,000 examples for the tools (at most half), and up to 4,000 others to measure on."""
-    order = seeds.child("holdout").permutation(len(clean))
+    """Up to 1,000 examples for the tools (at most half), up to 4,000 others to measure on; classes in proportion."""
+    rng, places = seeds.child("holdout"), np.empty(len(clean))
+    for label in range(len(clean.classes)):
+        rows = rng.permutation(np.flatnonzero(clean.labels == label))
+        places[rows] = (np.arange(len(rows)) + rng.random()) / max(len(rows), 1)
+    order = np.argsort(places, kind="stable")
     cut = min(_TOOLS, len(clean) // 2)
     return Holdout(clean.take(order[:cut]), clean.take(order[cut : cut + _MEASURE]))
 
@@ -183,10 +185,7 @@ class ModelAudit:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values under a versioned schema name. Pictures and triggers stay out: they are data."""
-        plain = {
-            name: getattr(self, name)
-            for name in ("reasons", "could_see", "not_covered", "classes", "seconds")
-        }
+        plain = {name: getattr(self, name) for name in ("reasons", "could_see", "not_covered", "classes", "seconds")}
         rows = {name: [asdict(one) for one in getattr(self, name)] for name in ("masks", "canaries", "drift", "slices")}
         for one, finding in zip(rows["canaries"], self.canaries, strict=True):
             one["excess"] = finding.excess
@@ -237,7 +236,7 @@ def audit_model(
     Raises:
         InvalidValue (RF104): parameters that are not this family's, or not finite.
 
-    Cost: classes * 6,400 forward and backward passes at most for each model, and one forward pass for each canary.
+    Cost: classes * 4,800 forward and backward passes at most for each model, and one forward pass for each canary.
     """
     started = time.monotonic()
     search = NeuralCleanse() if search is None else search

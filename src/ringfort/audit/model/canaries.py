@@ -83,8 +83,9 @@ def _for_images(inputs: F32, rng: np.random.Generator) -> tuple[Canary, ...]:
         Canary(f"patch {side}x{side} {name}", _filled((..., slice(y, y + side), slice(x, x + side)), top))
         for name, (y, x) in places.items()
     ]
-    bank.append(Canary("stripe below", _filled((..., slice(height - side, height), slice(None)), top)))
-    bank.append(Canary("stripe right", _filled((..., slice(None), slice(width - side, width)), top)))
+    thick = max(1, side - 1)
+    bank.append(Canary("stripe below", _filled((..., slice(height - thick, height), slice(None)), top)))
+    bank.append(Canary("stripe right", _filled((..., slice(None), slice(width - thick, width)), top)))
     bank.append(_noise(inputs, rng))
     return tuple(bank)
 
@@ -93,13 +94,15 @@ def _for_features(inputs: F32, rng: np.random.Generator) -> tuple[Canary, ...]:
     count = inputs.shape[1]
     high, low = inputs.max(axis=0), inputs.min(axis=0)
     bank = []
-    for number, block in enumerate(np.array_split(np.arange(count), min(4, count))):
+    for block in np.array_split(np.arange(count), min(4, count)):
         for name, values in (("high", high), ("low", low)):
             bank.append(Canary(f"features {block[0]} to {block[-1]} {name}", _features(block, values[block])))
     seldom = (inputs != 0).mean(axis=0)
     tokens = np.argsort(seldom, kind="stable")
     tokens = tokens[seldom[tokens] < 0.05][:_TOKENS]  # what a bag of words looks like; dense tables have none
-    bank += [Canary(f"rare token {token}", _features(np.array([token]), np.maximum(high[[token]], 1))) for token in tokens]
+    bank += [
+        Canary(f"rare token {token}", _features(np.array([token]), np.maximum(high[[token]], 1))) for token in tokens
+    ]
     bank.append(_noise(inputs, rng))
     return tuple(bank)
 

@@ -124,7 +124,10 @@ def label_slice(name: str, clean: Dataset) -> Slice:
         UnknownName (RF101): no such class.
         InvalidValue (RF104): no example of it.
     """
-    known = {**{str(number): number for number in range(len(clean.classes))}, **dict(zip(clean.classes, range(len(clean.classes)), strict=True))}
+    known = {
+        **{str(number): number for number in range(len(clean.classes))},
+        **dict(zip(clean.classes, range(len(clean.classes)), strict=True)),
+    }
     if name not in known:
         raise UnknownName.of("class", name, clean.classes)
     rows = np.flatnonzero(clean.labels == known[name])

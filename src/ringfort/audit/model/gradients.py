@@ -1,4 +1,4 @@
-"""What a model does to inputs, and which way its answers move when they do: all that the searches need to know of it."""
+"""What a model says about inputs, and how its answers move with them: all that the searches need to know of it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def cross_entropy_errors(labels: I64) -> Errors:
     rows = np.arange(len(labels))
 
     def errors(scores: F32) -> F32:
-        error = np.exp(scores - scores.max(axis=1, keepdims=True))
+        error: F32 = np.exp(scores - scores.max(axis=1, keepdims=True))
         error /= error.sum(axis=1, keepdims=True)
         error[rows, labels] -= 1
         return error

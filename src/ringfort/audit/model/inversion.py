@@ -69,13 +69,13 @@ class NeuralCleanse:
     Source: Wang et al. 2019, IEEE S&P, "Neural Cleanse", Sections III and IV. Own implementation.
     """
 
-    steps: int = 200
+    steps: int = 150
     batch: int = 32
     success: float = 0.95
-    rate: float = 0.2
+    rate: float = 0.3
     weight: float = 1e-2
     patience: int = 5
-    still: int = 100
+    still: int = 75
 
     def __post_init__(self) -> None:
         whole(1, steps=self.steps, batch=self.batch, patience=self.patience, still=self.still)
@@ -189,8 +189,7 @@ def anomaly_indices(sizes: F64) -> F64:
     """
     away = sizes - np.median(sizes)
     spread = 1.4826 * np.median(np.abs(away))
-    indices: F64 = away / spread if spread > 0 else np.zeros_like(away)
-    return indices
+    return away / spread if spread > 0 else np.zeros_like(away)
 
 
 def shares_of_median(sizes: F64) -> F64:

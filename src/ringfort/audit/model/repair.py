@@ -19,6 +19,7 @@ __all__ = ["REPAIRS", "Pruned", "fine_tuned", "pruned", "unlearned"]
 
 REPAIRS: Final = ("unlearn", "fine-tune", "prune")
 _BATCH: Final = 50
+_FEWEST_STEPS: Final = 100
 
 
 def unlearned(
@@ -41,7 +42,7 @@ def unlearned(
         triggers: what to unlearn; each gets an equal part of the stamped examples.
         rng: which examples are stamped, and their order.
         stamped: their share, in [0, 1].
-        epochs: over the examples.
+        epochs: over the examples, but at least 100 steps.
         learning_rate: of SGD with momentum 0.9.
 
     Does not protect against: triggers that were not recovered, or only in part. Audit the result again.
@@ -81,7 +82,8 @@ def _trained(
 ) -> F32:
     whole(1, epochs=epochs)
     batch = min(_BATCH, len(data))
-    plan = LocalTraining(epochs * max(len(data) // batch, 1), batch, learning_rate, 0.9)
+    steps = max(epochs * (len(data) // batch), _FEWEST_STEPS)
+    plan = LocalTraining(steps, batch, learning_rate, 0.9)
     return params + model.train(params, data, plan, rng)
 
 
@@ -101,7 +103,7 @@ class Pruned:
 def pruned(
     model: Model, params: F32, clean: Dataset, trigger: Trigger, *, success: float = 0.05, accuracy_loss: float = 0.02
 ) -> Pruned:
-    """Cut last hidden neurons, those that the trigger uses most first, until it fails or accuracy would.
+    """Cut last hidden neurons, those that the trigger uses most first, but none that accuracy needs, until it fails.
 
     Args:
         model: a family whose last layer is dense.
@@ -128,16 +130,17 @@ def pruned(
     rest = np.delete(weights, trigger.target, axis=1).mean(axis=1)
     order = np.argsort(-rise * (weights[:, trigger.target] - rest), kind="stable")
     least = _accuracy(model, params, inputs, clean) - accuracy_loss
-    best, cut = params, 0
-    for count in range(1, len(order)):
+    best, cut = params, []
+    for neuron in order[: head.hidden // 2]:
         tried = best.copy()
-        head.weights(tried)[order[count - 1]] = 0
+        head.weights(tried)[neuron] = 0
         if _accuracy(model, tried, inputs, clean) < least:
-            break
-        best, cut = tried, count
+            continue
+        best = tried
+        cut.append(int(neuron))
         if float((model.logits(tried, stamped).argmax(axis=1) == trigger.target).mean()) <= success:
             break
-    return Pruned(best, tuple(int(neuron) for neuron in order[:cut]))
+    return Pruned(best, tuple(cut))
 
 
 def _accuracy(model: Model, params: F32, inputs: F32, clean: Dataset) -> float:
