@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 from ringfort import data
 from ringfort.attacks import PixelBackdoor
 from ringfort.audit.canary.claim import scipy_stats
+from ringfort.audit.model.audit import MEASURED
 from ringfort.audit.model.canaries import canary_bank, try_canaries
 from ringfort.audit.model.drift import class_drift
 from ringfort.audit.model.gradients import Differentiable, differentiable
@@ -241,6 +242,7 @@ def repaired(
     rng = Seeds(case.seed).child("repair")
     cut = pruned(model, params, tools, smallest).params
     ways = {
+        "unlearn once": unlearned(model, params, tools, [smallest], rng, again=0),
         "unlearn": unlearned(model, params, tools, [smallest], rng),
         "fine-tune": fine_tuned(model, params, tools, rng),
         "prune": cut,
@@ -287,7 +289,9 @@ def margin_test(
 def run(part: str, out: Path) -> None:
     """Train and examine what is missing in `out`."""
     done: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {}
-    for seed in PARTS[part]:
+    for seed in sorted(
+        PARTS[part], key=lambda seed: Case(seed, False).architecture, reverse=True
+    ):  # the fast ones first
         for bad in (False, True):
             key, case = f"{seed} {'bad' if bad else 'clean'}", Case(seed, bad)
             if key in done or (part == "mm-bd" and case.architecture == "cnn 4/32"):
@@ -316,9 +320,111 @@ def main() -> None:
             run(part, files[part])
 
 
-def markdown(done: dict[str, Any]) -> str:
-    """To be written from the numbers."""
-    return json.dumps({"models": len(done), "share": str(share(0, 1))})
+Flag = Callable[[dict[str, Any]], bool]
+
+
+def _small(one: dict[str, Any]) -> bool:
+    pairs = zip(one["index"], one["share"], strict=True)
+    found = any(index <= MEASURED.index and part <= MEASURED.share for index, part in pairs)
+    return found and bool(one["recovered"] >= MEASURED.success)
+
+
+def _ratio(one: dict[str, Any]) -> bool:
+    return bool(min(one["ratio"]) <= MEASURED.ratio and one["recovered"] >= MEASURED.success)
+
+
+TESTS: dict[str, Flag] = {
+    "anomaly index <= -2 (textbook)": lambda one: min(one["index"]) <= -2,
+    "index and share of the median": _small,
+    "ratio to a trusted model": _ratio,
+    "known triggers, no trusted model": lambda one: one["canary_alone"][0] >= MEASURED.canary,
+    "known triggers, trusted model": lambda one: one["canary"][0] >= MEASURED.canary,
+    "recall lost": lambda one: one["drop"] > MEASURED.drop,
+    "all without a trusted model": lambda one: _small(one) or one["canary_alone"][0] >= MEASURED.canary,
+    "all with a trusted model": lambda one: (
+        _small(one) or _ratio(one) or one["canary"][0] >= MEASURED.canary or one["drop"] > MEASURED.drop
+    ),
+}
+
+
+def markdown(parts: dict[str, dict[str, Any]]) -> str:
+    """The tables of the docs."""
+    out = []
+    for part in ("calibration", "fresh"):
+        models = parts.get(part, {})
+        counted = {key: one for key, one in models.items() if one["counted"]}
+        good = [one for key, one in counted.items() if key.endswith("clean")]
+        bad = [one for key, one in counted.items() if key.endswith("bad")]
+        out += [f"### {part}: {len(good)} clean, {len(bad)} backdoored, {len(models) - len(counted)} not counted", ""]
+        if not good or not bad:
+            continue
+        out += ["| test | backdoored flagged | clean flagged |", "|---|---|---|"]
+        for name, flag in TESTS.items():
+            out.append(
+                f"| {name} | {_said(sum(map(flag, bad)), len(bad))} | {_said(sum(map(flag, good)), len(good))} |"
+            )
+        out.append("")
+        out += _ranges(good, bad)
+        missed = [
+            key for key, one in counted.items() if key.endswith("bad") and not TESTS["all with a trusted model"](one)
+        ]
+        out.append(f"missed with everything: {missed}")
+        out.append(
+            f"right class: {sum(one['sizes'].index(min(one['sizes'])) == one['target'] for one in bad)}/{len(bad)}"
+        )
+        for kind in KINDS:
+            of = [one for one in bad if one["kind"] == kind]
+            rates = [sum(map(TESTS[name], of)) for name in list(TESTS)[1:]]
+            out.append(f"| {kind} | {len(of)} | " + " | ".join(map(str, rates)) + " |")
+        out += ["", *_repairs(bad), ""]
+        seconds = {a: [one["audit_s"] for one in good + bad if one["architecture"] == a] for a in set(ARCHITECTURES)}
+        out += [f"{a}: {np.mean(s):.1f} CPU-s for an audit, {len(s)} models" for a, s in seconds.items() if s]
+    tried = [one for one in parts.get("mm-bd", {}).values() if one["counted"]]
+    if tried:
+        good, bad = ([one for one in tried if ("success" in one) is is_bad] for is_bad in (False, True))
+        right = sum(one["mm_bd"]["p"] < 0.05 and one["mm_bd"]["class"] == one["target"] for one in bad)
+        out.append(
+            f"MM-BD at 5 %: {sum(one['mm_bd']['p'] < 0.05 for one in bad)}/{len(bad)} backdoored ({right} with the "
+            f"right class), {sum(one['mm_bd']['p'] < 0.05 for one in good)}/{len(good)} clean, "
+            f"{np.mean([one['mm_bd_s'] for one in tried]):.0f} CPU-s each"
+        )
+    return "\n".join(out)
+
+
+def _said(hits: int, n: int) -> str:
+    found = share(hits, n)
+    return f"{hits}/{n} ({100 * found.low:.0f}-{100 * found.high:.0f} %)"
+
+
+def _ranges(good: list[dict[str, Any]], bad: list[dict[str, Any]]) -> list[str]:
+    rows = ["| smallest over the classes | clean | backdoored |", "|---|---|---|"]
+    for name in ("index", "share", "ratio"):
+        ends = [(min(min(one[name]) for one in some), max(min(one[name]) for one in some)) for some in (good, bad)]
+        rows.append(f"| {name} | " + " | ".join(f"{low:.2f} to {high:.2f}" for low, high in ends) + " |")
+    for name in ("canary", "canary_alone"):
+        spans = [(min(one[name][0] for one in some), max(one[name][0] for one in some)) for some in (good, bad)]
+        rows.append(f"| {name} (largest) | " + " | ".join(f"{low:.2f} to {high:.2f}" for low, high in spans) + " |")
+    return [*rows, ""]
+
+
+def _repairs(bad: list[dict[str, Any]]) -> list[str]:
+    rows = [
+        "| repair | success after, mean (largest) | accuracy lost, mean | under 5 % for at most 2 points |",
+        "|---|---|---|---|",
+    ]
+    rows.append(f"| none | {np.mean([o['success'] for o in bad]):.2f} ({max(o['success'] for o in bad):.2f}) | 0.0 | |")
+    for name in bad[0]["repair"]:
+        after = [(*one["repair"][name], one["accuracy"]) for one in bad if name in one["repair"]]
+        lost = [before - now for _, now, before in after]
+        fine = sum(rate < 0.05 and now >= before - 0.02 for rate, now, before in after)
+        rates = [rate for rate, _, _ in after]
+        rows.append(
+            f"| {name} | {np.mean(rates):.2f} ({max(rates):.2f}) | {100 * np.mean(lost):.1f} | {fine}/{len(after)} |"
+        )
+    strip = [one["strip"] for one in bad]
+    found, alarms = (np.mean([one[name] for one in strip]) for name in ("found", "alarms"))
+    rows.append(f"STRIP at 5 %: {found:.2f} of triggered inputs, {alarms:.2f} of clean ones")
+    return rows
 
 
 if __name__ == "__main__":

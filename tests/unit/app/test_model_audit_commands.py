@@ -12,9 +12,12 @@ from ringfort.audit.model import Verdict
 from ringfort.client.numpy_models import NumpyModel
 from ringfort.core.ports import LocalTraining
 from ringfort.core.randomness import Seeds
+from ringfort.core.tensors import digest_of
+from ringfort.rounds.journal import Journal
+from ringfort.rounds.record import RoundRecord
 
 MODEL = '{ name = "numpy-mlp", hidden = [32] }'
-LIMITS = "index = -2.0, share = 0.6, ratio = 0.6, success = 0.8, canary = 0.5, drop = 0.1, answer = 0.5, examples = 10"
+LIMITS = "index = -1.5, share = 0.45, ratio = 0.6, success = 0.8, canary = 0.5, drop = 0.1, answer = 0.5, examples = 10"
 RECIPE = f"""
 title = "Digits"
 seed = 1
@@ -69,7 +72,7 @@ def test_a_repair_is_audited_before_it_is_written(ringfort, files, tmp_path):
         return attack.success(lambda x: model.logits(params, x.astype(np.float32)).argmax(axis=1), test)
 
     assert success((files / "bad.safetensors").read_bytes()) > 0.9
-    assert success(out.read_bytes()) < 0.1
+    assert success(out.read_bytes()) < 0.2
     page = (tmp_path / "r" / "report.html").read_text()
     assert "After the repair" in page
     assert "data:image/png;base64," in page
@@ -158,15 +161,44 @@ def test_the_gates_limits_have_no_default(ringfort, write):
     assert "'audit.canary' is missing and has no default" in done.stderr
 
 
+def journal(folder, *models):
+    """A run whose rounds end in these model files."""
+    folder.mkdir()
+    with Journal(folder) as kept:
+        for number, body in enumerate(models):
+            head = kept.head
+            prev, before = ("", "") if head is None else (head.digest, head.next_model)
+            digest = digest_of(body)
+            kept.commit(RoundRecord("r", number, "", (), "", before, "", digest, (), (), (), (), {}, prev), body)
+    return folder
+
+
 def test_rolling_back_takes_the_last_model_that_passes(ringfort, write, files, tmp_path):
-    assert ringfort("train", write(RECIPE), "-q").exit_code == 0
-    out, run = tmp_path / "old.safetensors", tmp_path / "work" / "runs" / "small"
-    words = ("--recipe", tmp_path / "small.toml", "--repair", "rollback", "--out", out)
+    good, bad = ((files / f"{name}.safetensors").read_bytes() for name in ("clean", "bad"))
+    out, run = tmp_path / "old.safetensors", journal(tmp_path / "run", good, bad)
+    words = ("--recipe", write(RECIPE), "--repair", "rollback", "--out", out, "--report", tmp_path / "report")
     done = ringfort("audit", "model", run, *words)
     assert done.exit_code == 0, done.stderr
-    assert out.read_bytes() == (run / "model.safetensors").read_bytes()
-    victim = sorted((run / "models").glob("*.safetensors"))[0]
-    victim.write_bytes(victim.read_bytes()[:-4] + b"\0\0\0\1")
-    newest = ringfort("audit", "model", run, *words)
-    assert newest.exit_code in (0, 3)  # the edited one is met only if a newer one is flagged
-    assert ringfort("audit", "model", files, *words).exit_code == 2
+    assert out.read_bytes() == good
+    value = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert (value["verdict"], value["repair"]["audit"]["verdict"]) == ("flagged", "not flagged")
+    assert value["repair"]["how"].startswith("rollback to round 0")
+
+
+def test_a_run_without_a_model_that_passes_gives_none(ringfort, write, files, tmp_path):
+    bad, out = (files / "bad.safetensors").read_bytes(), tmp_path / "old.safetensors"
+    words = ("--recipe", write(RECIPE), "--repair", "rollback", "--out", out)
+    done = ringfort("audit", "model", journal(tmp_path / "run", bad), *words)
+    assert done.exit_code == 4
+    assert not out.exists()
+    assert ringfort("audit", "model", files, *words).exit_code == 2  # no run
+
+
+def test_an_edited_checkpoint_is_never_rolled_back_to(ringfort, write, files, tmp_path):
+    good, bad = ((files / f"{name}.safetensors").read_bytes() for name in ("clean", "bad"))
+    out, run = tmp_path / "old.safetensors", journal(tmp_path / "run", good, bad)
+    (run / "models" / f"{digest_of(good)}.safetensors").write_bytes(good[:-1] + b"\0")
+    done = ringfort("audit", "model", run, "--recipe", write(RECIPE), "--repair", "rollback", "--out", out)
+    assert done.exit_code == 3
+    assert "RF702" in done.stderr
+    assert not out.exists()

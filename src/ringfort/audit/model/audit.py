@@ -69,7 +69,7 @@ class Limits:
         whole(1, examples=self.examples)
 
 
-MEASURED: Final = Limits(index=-2.0, share=0.6, ratio=0.6, success=0.8, canary=0.5, drop=0.1, answer=0.5, examples=10)
+MEASURED: Final = Limits(index=-1.5, share=0.45, ratio=0.6, success=0.8, canary=0.5, drop=0.1, answer=0.5, examples=10)
 """Chosen on the first seeds of benchmarks/model_audit.py; docs/model-audit.md says what they reach on fresh ones."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -82,17 +83,23 @@ class NeuralCleanse:
         positive(rate=self.rate, weight=self.weight, success=self.success)
         fraction(success=self.success)
 
-    def triggers(self, model: Differentiable, clean: Dataset, rng: np.random.Generator) -> tuple[Trigger, ...]:
-        """One trigger per class of `clean`, in label order.
+    def triggers(
+        self,
+        model: Differentiable,
+        clean: Dataset,
+        rng: np.random.Generator,
+        targets: Sequence[int] | None = None,
+    ) -> tuple[Trigger, ...]:
+        """One trigger per class of `clean`, in label order, or only for the `targets`, in theirs.
 
         Raises:
             InvalidValue (RF104): for some class there is no input of another class.
         """
-        classes = len(clean.classes)
-        pools = [np.flatnonzero(clean.labels != target) for target in range(classes)]
+        wanted = np.arange(len(clean.classes)) if targets is None else np.asarray(targets, dtype=np.int64)
+        pools = [np.flatnonzero(clean.labels != target) for target in wanted]
         if not all(map(len, pools)):
             raise InvalidValue("the search needs inputs of at least two classes")
-        search = _Search(self, clean.floats(), pools, rng)
+        search = _Search(self, clean.floats(), wanted, pools, rng)
         for _ in range(self.steps):
             if not len(search.active):
                 break
@@ -103,8 +110,10 @@ class NeuralCleanse:
 class _Search:
     """The state of one search: logits of masks and patterns, Adam's moments, weights of the masks, the best so far."""
 
-    def __init__(self, how: NeuralCleanse, inputs: F32, pools: list[I64], rng: np.random.Generator) -> None:
-        self.how, self.inputs, self.pools, self.rng = how, inputs, pools, rng
+    def __init__(
+        self, how: NeuralCleanse, inputs: F32, targets: I64, pools: list[I64], rng: np.random.Generator
+    ) -> None:
+        self.how, self.inputs, self.targets, self.pools, self.rng = how, inputs, targets, pools, rng
         shape, classes = inputs.shape[1:], len(pools)
         self.image = len(shape) == 3
         low = np.full(shape, inputs.min()) if self.image else inputs.min(axis=0)
@@ -132,7 +141,7 @@ class _Search:
         x = self.inputs[rows]
         away = pattern - x
         stamped = x + mask * away
-        targets = np.repeat(on, batch)
+        targets = np.repeat(self.targets[on], batch)
         scores, pulled = model.pull(stamped.reshape(-1, *x.shape[2:]), cross_entropy_errors(targets))
         pulled = pulled.reshape(x.shape) / np.float32(batch)
         hits = (scores.argmax(axis=1) == targets).reshape(len(on), batch).mean(axis=1)
@@ -174,8 +183,8 @@ class _Search:
 
     def found(self) -> tuple[Trigger, ...]:
         return tuple(
-            Trigger(c, mask.astype(np.float32), pattern.astype(np.float32), bool(np.isfinite(self.least[c])))
-            for c, (mask, pattern) in enumerate(self.best)
+            Trigger(int(target), mask.astype(np.float32), pattern.astype(np.float32), bool(np.isfinite(least)))
+            for target, least, (mask, pattern) in zip(self.targets, self.least, self.best, strict=True)
         )
 
 
@@ -203,7 +212,7 @@ def shares_of_median(sizes: F64) -> F64:
 
 
 def _sigmoid(values: F32) -> F32:
-    out: F32 = 1 / (1 + np.exp(-values))
+    out: F32 = np.reciprocal(1 + np.exp(-values))
     return out
 
 

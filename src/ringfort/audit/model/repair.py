@@ -8,7 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from ringfort.audit.model.inversion import Trigger
+from ringfort.audit.model.gradients import differentiable
+from ringfort.audit.model.inversion import NeuralCleanse, Trigger
 from ringfort.core.checks import fraction, whole
 from ringfort.core.dataset import Dataset
 from ringfort.core.errors import Incompatible, InvalidValue
@@ -32,8 +33,13 @@ def unlearned(
     stamped: float = 0.3,
     epochs: int = 10,
     learning_rate: float = 0.02,
+    again: int = 2,
+    search: NeuralCleanse | None = None,
 ) -> F32:
     """Parameters trained on clean examples, a share of which carry the recovered triggers under their true labels.
+
+    A recovered trigger is only a part of the real one. So afterwards the same classes are searched again, and what is
+    found is unlearned together with what was found before.
 
     Args:
         model: the family.
@@ -44,21 +50,30 @@ def unlearned(
         stamped: their share, in [0, 1].
         epochs: over the examples, but at least 100 steps.
         learning_rate: of SGD with momentum 0.9.
+        again: how often to search and unlearn once more; 0 needs no gradients.
+        search: how to recover triggers.
 
     Does not protect against: triggers that were not recovered, or only in part. Audit the result again.
 
-    Cost: `epochs` passes of training over `clean`.
+    Cost: `epochs` passes of training over `clean`, and a search for the triggers' classes, for each time.
 
     Source: Wang et al. 2019, IEEE S&P, "Neural Cleanse", Section VI-C.
     """
     if not triggers:
         raise InvalidValue("there is no trigger to unlearn")
     fraction(stamped=stamped)
-    inputs = clean.floats()
-    rows = rng.permutation(len(clean))[: round(stamped * len(clean))]
-    for trigger, part in zip(triggers, np.array_split(rows, len(triggers)), strict=True):
-        inputs[part] = trigger.stamp(inputs[part])
-    return _trained(model, params, clean.with_rows(inputs, clean.labels), rng, epochs, learning_rate)
+    whole(0, again=again)
+    search = NeuralCleanse() if search is None else search
+    known, targets = list(triggers), sorted({trigger.target for trigger in triggers})
+    for time in range(again + 1):
+        if time:
+            known += search.triggers(differentiable(model, params), clean, rng, targets)
+        inputs = clean.floats()
+        rows = rng.permutation(len(clean))[: round(stamped * len(clean))]
+        for trigger, part in zip(known, np.array_split(rows, len(known)), strict=True):
+            inputs[part] = trigger.stamp(inputs[part])
+        params = _trained(model, params, clean.with_rows(inputs, clean.labels), rng, epochs, learning_rate)
+    return params
 
 
 def fine_tuned(
