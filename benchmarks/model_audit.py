@@ -41,7 +41,7 @@ from ringfort.core.randomness import Seeds
 from ringfort.core.values import F32
 
 ROWS = 6_000
-TOOLS, MEASURED = 500, 1_000
+TOOLS, MEASURE = 500, 1_000
 FEWEST_SUCCESS, FEWEST_ACCURACY = 0.6, 0.75
 PARTS = {"calibration": range(10), "fresh": range(100, 124), "mm-bd": range(200, 204)}
 ARCHITECTURES = ("mlp 64", "mlp 128", "mlp 64", "mlp 128", "mlp 64", "cnn 4/32")
@@ -151,7 +151,7 @@ class Case:
 def holdout() -> tuple[Dataset, Dataset]:
     """For the tools (searches and repairs), and to measure on."""
     order = Seeds(4).child("holdout").permutation(len(split().test))
-    return split().test.take(order[:TOOLS]), split().test.take(order[TOOLS : TOOLS + MEASURED])
+    return split().test.take(order[:TOOLS]), split().test.take(order[TOOLS : TOOLS + MEASURE])
 
 
 @cache
@@ -360,9 +360,7 @@ def markdown(parts: dict[str, dict[str, Any]]) -> str:
             continue
         out += ["| test | backdoored flagged | clean flagged |", "|---|---|---|"]
         for name, flag in TESTS.items():
-            out.append(
-                f"| {name} | {_said(sum(map(flag, bad)), len(bad))} | {_said(sum(map(flag, good)), len(good))} |"
-            )
+            out.append(f"| {name} | {_said(flag, bad)} | {_said(flag, good)} |")
         out.append("")
         out += _ranges(good, bad)
         missed = [
@@ -391,7 +389,8 @@ def markdown(parts: dict[str, dict[str, Any]]) -> str:
     return "\n".join(out)
 
 
-def _said(hits: int, n: int) -> str:
+def _said(flag: Flag, models: list[dict[str, Any]]) -> str:
+    hits, n = sum(map(flag, models)), len(models)
     found = share(hits, n)
     return f"{hits}/{n} ({100 * found.low:.0f}-{100 * found.high:.0f} %)"
 

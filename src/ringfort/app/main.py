@@ -1,4 +1,6 @@
-"""The command line. Results on stdout, talk on stderr; exit code 0 fine, 1 not held, 2 usage, 3 safety refusal.
+"""The command line. Results on stdout, talk on stderr.
+
+Exit code 0: fine, 1: not held, 2: usage, 3: safety refusal, 4: a model is flagged, 5: its audit is inconclusive.
 
 Imports stay inside the commands, so that `ringfort --help` answers at once.
 """
