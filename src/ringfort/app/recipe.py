@@ -388,7 +388,7 @@ class Recipe(_Strict):
         return digest_of(canonical_json(self.resolved()))
 
     def federation_digest(self) -> str:
-        """Names what must not change when a run is resumed: not its title, length, workers, log, folders, drill, audit."""
+        """Names what must not change when a run is resumed: not title, length, workers, log, folders, drill, audit."""
         value = self.resolved()
         for key in ("title", "log", "drill", "audit"):
             value.pop(key, None)
