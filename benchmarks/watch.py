@@ -2,12 +2,15 @@
 
     python -m benchmarks.watch detection --out runs/watch-detection.json   # minutes
     python -m benchmarks.watch honest --out runs/watch-honest.json         # minutes
+    python -m benchmarks.watch loop --out runs/watch-loop.json             # minutes
     python -m benchmarks.watch cost --out runs/watch-cost.json             # 2 GB of memory
 
 `detection`: digits, 20 clients, Dirichlet(0.5), four attackers that wake up in round 31 of 60, a trimmed mean. AUC of
 each score's mean, and of each own-history detector's last p-value, over rounds 31 to 60, per federation, then averaged.
-`honest`: the same without attackers for 200 rounds; the share of clients ever flagged. `cost`: processor time, the same
-updates with and without the watch in turn.
+`honest`: the same without attackers for 200 rounds; the share of clients ever flagged. `loop`: whole federations with the
+watch in the loop (`rounds.Federation`): 200 honest rounds, and 80 rounds with four sleepers that wake up in round 31,
+with and without the watch. `cost`: processor time, the same updates with and without the watch in turn, and through
+`rounds.fuse` with clients left out and scaled.
 """
 
 from __future__ import annotations
@@ -16,22 +19,24 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from ringfort import data
-from ringfort.aggregate import MultiKrum, TrimmedMean
+from ringfort.aggregate import Mean, MultiKrum, TrimmedMean
+from ringfort.client import LocalClient
 from ringfort.client.numpy_models import NumpyModel
 from ringfort.core.context import EMPTY, Memory, RoundContext
 from ringfort.core.dataset import Dataset
 from ringfort.core.parallel import limit
 from ringfort.core.ports import LocalTraining
 from ringfort.core.randomness import Seeds
-from ringfort.core.values import F32, client_id
+from ringfort.core.values import F32, ClientId, client_id
 from ringfort.core.views import Rows
+from ringfort.core.wire import Broadcast, encode_update, open_frame
 from ringfort.data.partition import Dirichlet
 from ringfort.detect import (
     Calibrated,
@@ -55,6 +60,9 @@ from ringfort.detect import (
     Together,
     Watch,
 )
+from ringfort.engine.in_process import InProcess
+from ringfort.rounds import Defence, Federation, Gate
+from ringfort.rounds.dossier import dossiers
 
 CLIENTS: Final = 20
 HOSTILE: Final = tuple(range(4))
@@ -223,6 +231,124 @@ def honest(seeds: int, rounds: int = 200) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Sleeper:
+    """A client that is honest until it wakes up, and then trains on what it poisoned and bends what it sends."""
+
+    inner: LocalClient
+    poisoned: LocalClient
+    attack: str
+
+    @property
+    def client(self) -> ClientId:
+        """Its name."""
+        return self.inner.client
+
+    def handle(self, stage: str, payload: bytes) -> bytes:
+        """Answer one message of the server."""
+        to = Broadcast.decode(payload, MODEL.schema)
+        if to.round <= WAKES:
+            return self.inner.handle(stage, payload)
+        header, body = open_frame(
+            self.poisoned.handle(stage, payload), "update", max_body_bytes=MODEL.schema.encoded_bytes
+        )
+        factor = {"sign-flip": -1.0, "scaling": 5.0}.get(self.attack, 1.0)
+        delta = (MODEL.schema.decode(body) * np.float32(factor)).astype(np.float32)
+        return encode_update(self.client, to, delta, header.num_examples, MODEL.schema)
+
+
+def recommended(alpha: float = 0.01) -> Watch:
+    """What `[watch] preset = "recommended"` makes."""
+    strange = Together((Norm(), CosineToCentre(), Neighbours(), Spectral()))
+    return Watch((OwnPast(strange, drift=2.0), InCohort(strange)), Policy(alpha=alpha, reputation="together"))
+
+
+def in_loop(seed: int, rounds: int, rule: Any, watch: Watch | None, attack: str | None) -> dict[str, Any]:
+    """One federation: accuracy, the backdoor's success, and who was ever quarantined."""
+    seeds = Seeds(seed).under("loop")
+    split = data.load("digits")
+    parts = Dirichlet(CLIENTS, 0.5, 16)(split.train, seeds)
+    clients: list[Any] = []
+    for i, rows in enumerate(parts):
+        honest_one = LocalClient(NAMES[i], MODEL, split.train.take(rows), PLAN, seeds)
+        if attack is not None and i in HOSTILE:
+            poisoned = replace(honest_one, data=_poisoned(honest_one.data, attack, seeds.under("poison", i), i))
+            clients.append(Sleeper(honest_one, poisoned, attack))
+        else:
+            clients.append(honest_one)
+    federation = Federation(
+        InProcess(clients),
+        MODEL,
+        Defence(rule, watch),
+        Gate(max_norm=1e6, max_examples=10_000),
+        rounds=rounds,
+        seeds=seeds,
+        evaluate=lambda params: _measured(params, split.test),
+    )
+    records = [state.record for state in federation.states()]
+    found = dossiers(records)
+    hostile = {NAMES[i] for i in HOSTILE} if attack is not None else set()
+    quarantined = {client: one.changes for client, one in found.items() if one.quarantines}
+    first = {
+        client: min(change.round for change in changes if change.after == "quarantined")
+        for client, changes in quarantined.items()
+    }
+    tail = [record.metrics for record in records[-10:]]
+    settled = {name: float(np.mean([metrics[name] for metrics in tail])) for name in tail[0]}
+    return {
+        **settled,
+        "attackers_quarantined": len(hostile & set(first)),
+        "honest_quarantined": len(set(first) - hostile),
+        "waits": sorted(first[client] - WAKES for client in hostile & set(first)),
+        "attacker_share": float(
+            np.mean([sum(v.weight for v in r.verdicts if v.client in hostile) for r in records[WAKES + 1 :]])
+        ),
+    }
+
+
+def _measured(params: F32, test: Dataset) -> dict[str, float]:
+    inputs = test.inputs.reshape(len(test), -1).copy()
+    found = {"accuracy": float(np.mean(MODEL.logits(params, inputs).argmax(axis=1) == test.labels))}
+    others = test.labels != 0
+    inputs[:, [0, 7, 8, 15]] = test.inputs.max()
+    found["backdoor"] = float(np.mean(MODEL.logits(params, inputs[others]).argmax(axis=1) == 0))
+    return found
+
+
+def loop(seeds: int) -> dict[str, Any]:
+    """Whole federations with and without the watch."""
+    watch = recommended()
+    honest_ones = [in_loop(200 + seed, 200, TrimmedMean(f=4), watch, None) for seed in range(seeds)]
+    plain = [in_loop(200 + seed, 200, TrimmedMean(f=4), None, None) for seed in range(seeds)]
+    found: dict[str, Any] = {
+        "honest": {
+            "clients": seeds * CLIENTS,
+            "ever_quarantined": sum(one["honest_quarantined"] for one in honest_ones) / (seeds * CLIENTS),
+            "accuracy_with": float(np.mean([one["accuracy"] for one in honest_ones])),
+            "accuracy_without": float(np.mean([one["accuracy"] for one in plain])),
+        }
+    }
+    print(json.dumps(found), flush=True)
+    for alpha in (0.01, 0.05):
+        for rule in (Mean(), TrimmedMean(f=4)):
+            for attack in ("sign-flip", "scaling", "label-flip", "backdoor"):
+                with_it = [in_loop(200 + s, 80, rule, recommended(alpha), attack) for s in range(seeds)]
+                without = [in_loop(200 + s, 80, rule, None, attack) for s in range(seeds)]
+                said = found[f"{attack}, {rule.name}, alpha={alpha}"] = {
+                    "attackers_quarantined": sum(o["attackers_quarantined"] for o in with_it) / (seeds * len(HOSTILE)),
+                    "honest_quarantined": sum(o["honest_quarantined"] for o in with_it)
+                    / (seeds * (CLIENTS - len(HOSTILE))),
+                    "waits": sorted(w for o in with_it for w in o["waits"]),
+                    **{
+                        f"{name}_{kind}": float(np.mean([o[name] for o in many]))
+                        for name in ("accuracy", "backdoor", "attacker_share")
+                        for kind, many in (("with", with_it), ("without", without))
+                    },
+                }
+                print(attack, rule.name, alpha, json.dumps(said), flush=True)
+    return found
+
+
 def cost(n: int = 10_000, cohort: int = 100, d: int = 1_000_000, repeats: int = 3) -> dict[str, Any]:
     """Processor time of a rule alone, and with the watch before it, and bytes kept per client."""
     limit(1)
@@ -276,11 +402,15 @@ def cost(n: int = 10_000, cohort: int = 100, d: int = 1_000_000, repeats: int = 
 def main() -> None:
     """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("detection", "honest", "cost"))
+    parser.add_argument("part", choices=("detection", "honest", "loop", "cost"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args()
-    found = cost() if given.part == "cost" else {"detection": detection, "honest": honest}[given.part](given.seeds)
+    found = (
+        cost()
+        if given.part == "cost"
+        else {"detection": detection, "honest": honest, "loop": loop}[given.part](given.seeds)
+    )
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(json.dumps(found, indent=1) + "\n")
     print(given.out)

@@ -116,7 +116,8 @@ class LiveDefence:
         seeds: the federation's root: whatever the defence draws, the attacker foresees.
         reference: what the server itself learns from a broadcast, where the rule compares with it.
 
-    What the defence remembers of earlier rounds is not granted: it starts empty in every round.
+    What the defence remembers of earlier rounds is not granted: it starts empty in every round. So the watch, which
+    rules by what it remembers, is left out.
     """
 
     defence: Defence
@@ -130,11 +131,12 @@ class LiveDefence:
         trusted = self.reference(to) if wanted and self.reference is not None else None
         context = RoundContext(to.round, self.seeds.under("fuse", to.round), last_step, trusted)
         order = np.argsort(np.array(clients))
+        unwatched = replace(self.defence, watch=None)
 
         def ask(rows: F32) -> F32:
             short = [i for i in order if norm(rows[i]) <= self.gate.max_norm]
             view = Rows(tuple(clients[i] for i in short), rows[short])
-            return fuse(view, self.defence.facing(view.n, 0), context).aggregate.delta
+            return fuse(view, unwatched, context).aggregate.delta
 
         return ask
 

@@ -152,7 +152,9 @@ class Rows:
         block = self.matrix[:, start:stop:step]
         if self.mixing is None:
             return block
-        mixed = None if self._narrow is None else _mixed(self._narrow, block)
+        mixed = None
+        if self._narrow is not None:
+            mixed = _mixed(self._narrow, block) if self._single is None else _scaled(*self._single, block)
         if mixed is None or not np.isfinite(mixed).all():
             mixed = (self.mixing @ block.astype(np.float64)).astype(np.float32)
         mixed.flags.writeable = False
@@ -161,6 +163,14 @@ class Rows:
     @cached_property
     def _narrow(self) -> F32 | None:
         return None if self.mixing is None else _narrow(self.mixing)
+
+    @cached_property
+    def _single(self) -> tuple[_Indices, F32] | None:
+        """Where every mixed row is one row times a factor, as after clipping or leaving out: which, and how much."""
+        if self._narrow is None or (np.count_nonzero(self._narrow, axis=1) > 1).any():
+            return None
+        rows = self._narrow.argmax(axis=1)
+        return rows, np.take_along_axis(self._narrow, rows[:, None], axis=1)
 
     def blocks(self, width: int = BLOCK) -> Iterator[F32]:
         """Read-only (n, <= width) column blocks, left to right."""
@@ -357,6 +367,13 @@ def _mixed(weights: F32, block: F32) -> F32:
         for i in range(_TOGETHER, len(block), _TOGETHER):
             mixed += weights[:, i : i + _TOGETHER] @ block[i : i + _TOGETHER]
     return mixed
+
+
+def _scaled(rows: _Indices, factors: F32, block: F32) -> F32:
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled: F32 = block[rows]
+        scaled *= factors
+    return scaled
 
 
 def _as_slice(rows: _Indices) -> slice | _Indices:

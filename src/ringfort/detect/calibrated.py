@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ringfort.core.checks import whole
 from ringfort.core.context import EMPTY, Memory, RoundContext
 from ringfort.core.errors import Incompatible, InvalidValue
 from ringfort.core.values import F64, ClientId, Evidence
-from ringfort.detect._cohort import robust_z
-from ringfort.detect.detector import Inspection, Promise, Score, joined, part, within
+from ringfort.detect._past import changed, known, own
+from ringfort.detect.detector import Inspection, Promise, Score
 from ringfort.detect.table import Table
 
 __all__ = ["Calibrated", "Calibration"]
@@ -63,7 +64,7 @@ class Calibration:
             number = 0
             for number, (view, context) in enumerate(rounds, 1):  # noqa: B007 - the last number is the pilot's length
                 memory = _walk(score, window, view, replace(context, memory=memory))[0]
-            table = _table(memory, window)
+            table = own(memory, _blank(window))
             everybody = table.rows(table.clients)
             peaks.append(everybody["peak"][everybody["count"] >= window])
             horizons.append(number)
@@ -142,31 +143,24 @@ class Calibrated(Generic[V]):
 
     def anew(self, memory: Memory, clients: tuple[ClientId, ...]) -> Memory:
         """These clients' ways begin anew."""
-        table = _table(memory, self.calibration.window)
-        blank = Table.read({}, table.blank).rows(clients)
-        return joined({"score": part(memory, "score"), "own": table.after(clients, blank).memory()})
+        table = own(memory, _blank(self.calibration.window))
+        return changed(memory, table, clients, Table.read({}, table.blank).rows(clients))
 
 
-def _table(memory: Memory, window: int) -> Table:
-    blank = {
+def _blank(window: int) -> dict[str, NDArray[Any]]:
+    return {
         "last": np.zeros(window, dtype=np.float32),
         "count": np.array(0, dtype=np.int32),
         "peak": np.array(-np.inf),
     }
-    return Table.read(part(memory, "own"), blank)
 
 
 def _walk(score: Score[Any], window: int, view: Any, context: RoundContext) -> tuple[Memory, tuple[ClientId, ...], F64]:
     """One round: the memory after it, who was measured, and their peaks; -inf before `window` rounds."""
-    found = within(score, view, context, "score")
-    z = robust_z(found.suspicion)
-    there = np.flatnonzero(~np.isnan(z))
-    clients = tuple(view.clients[i] for i in there)
-    table = _table(context.memory, window)
-    rows = table.rows(clients)
-    rows["last"][np.arange(len(clients)), rows["count"] % window] = np.clip(z[there], -1e30, 1e30)
+    here = known(score, view, context, _blank(window))
+    rows = here.rows
+    rows["last"][np.arange(len(here.clients)), rows["count"] % window] = here.z
     rows["count"] = rows["count"] + 1
     means = rows["last"].mean(axis=1, dtype=np.float64)
     rows["peak"] = np.where(rows["count"] >= window, np.maximum(rows["peak"], means), rows["peak"])
-    memory = joined({"score": found.memory, "own": table.after(clients, rows).memory()})
-    return memory, clients, rows["peak"]
+    return here.memory(), here.clients, rows["peak"]

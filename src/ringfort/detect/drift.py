@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Final, Generic, TypeVar
 
 import numpy as np
 
 from ringfort.core.checks import fraction, positive, whole
 from ringfort.core.context import Memory, RoundContext
 from ringfort.core.values import ClientId, Evidence
-from ringfort.detect._cohort import robust_z
-from ringfort.detect.detector import Inspection, Promise, Score, joined, part, within
-from ringfort.detect.table import Table
+from ringfort.detect._past import changed, known, own
+from ringfort.detect.detector import Inspection, Promise, Score
 
 __all__ = ["Drift"]
 
 V = TypeVar("V")
 
 _FAR = 30.0
+_BLANK: Final = {
+    **dict.fromkeys(("mean", "variance", "sum"), np.array(0.0)),
+    **dict.fromkeys(("count", "last"), np.array(0, dtype=np.int64)),
+}
 _NOTE = "exp(-2 slack sum): assumes independent normal scores around a known mean; the mean is estimated"
 
 
@@ -65,19 +68,13 @@ class Drift(Generic[V]):
 
     def inspect(self, view: V, context: RoundContext) -> Inspection:
         """Evidence about the round."""
-        found = within(self.score, view, context, "score")
-        names: tuple[ClientId, ...] = view.clients  # type: ignore[attr-defined]
-        z = robust_z(found.suspicion)
-        there = np.flatnonzero(~np.isnan(z))
-        clients = tuple(names[i] for i in there)
-        table = self._table(context.memory)
-        rows = table.rows(clients)
-        now = np.clip(z[there], -1e30, 1e30)
+        here = known(self.score, view, context, _BLANK)
+        clients, rows, now = here.clients, here.rows, here.z
         away = now - rows["mean"]
         spread = np.sqrt(rows["variance"] * np.sqrt(np.maximum(context.round - rows["last"], 1)))
         steps = np.clip(np.divide(away, spread, out=np.sign(away) * _FAR, where=spread > 0), -_FAR, _FAR)
-        known = rows["count"] >= self.least
-        rows["sum"] = np.where(known, np.maximum(0, rows["sum"] + steps - self.slack), 0.0)
+        betting = rows["count"] >= self.least
+        rows["sum"] = np.where(betting, np.maximum(0, rows["sum"] + steps - self.slack), 0.0)
         rate = np.maximum(self.rate, 1 / (rows["count"] + 1))
         rows["mean"] = rows["mean"] + rate * away
         rows["variance"] = (1 - rate) * (rows["variance"] + rate * away**2)
@@ -88,16 +85,9 @@ class Drift(Generic[V]):
             Evidence(client, self.name, "cumulative drift from its own mean", float(total), expected, float(p), _NOTE)
             for client, total, p in zip(clients, rows["sum"], p_values, strict=True)
         )
-        return Inspection(evidence, joined({"score": found.memory, "own": table.after(clients, rows).memory()}))
+        return Inspection(evidence, here.memory())
 
     def anew(self, memory: Memory, clients: tuple[ClientId, ...]) -> Memory:
         """The sums of these clients are 0 again; mean and variance are kept."""
-        table = self._table(memory)
-        own = table.after(clients, {**table.rows(clients), "sum": np.zeros(len(clients))}).memory()
-        return joined({"score": part(memory, "score"), "own": own})
-
-    @staticmethod
-    def _table(memory: Memory) -> Table:
-        real, whole_number = np.array(0.0), np.array(0, dtype=np.int64)
-        blank = {"mean": real, "variance": real, "sum": real, "count": whole_number, "last": whole_number}
-        return Table.read(part(memory, "own"), blank)
+        table = own(memory, _BLANK)
+        return changed(memory, table, clients, {**table.rows(clients), "sum": np.zeros(len(clients))})

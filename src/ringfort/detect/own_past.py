@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from ringfort.core.checks import at_least, fraction, positive, whole
 from ringfort.core.context import Memory, RoundContext
 from ringfort.core.values import F64, ClientId, Evidence
-from ringfort.detect._cohort import robust_z, uniforms
-from ringfort.detect.detector import Inspection, Promise, Score, joined, part, within
+from ringfort.detect._cohort import uniforms
+from ringfort.detect._past import changed, known, own
+from ringfort.detect.detector import Inspection, Promise, Score
 from ringfort.detect.table import Table
 
 __all__ = ["OwnPast", "conformal", "stakes"]
@@ -88,14 +89,8 @@ class OwnPast(Generic[V]):
 
     def inspect(self, view: V, context: RoundContext) -> Inspection:
         """Evidence about the round."""
-        found = within(self.score, view, context, "score")
-        names: tuple[ClientId, ...] = view.clients  # type: ignore[attr-defined]
-        z = robust_z(found.suspicion)
-        there = np.flatnonzero(~np.isnan(z))
-        clients = tuple(names[i] for i in there)
-        table = self._table(context.memory)
-        rows = table.rows(clients)
-        now = np.clip(z[there], -1e30, 1e30).astype(np.float32)
+        here = known(self.score, view, context, self._blank)
+        clients, rows, now = here.clients, here.rows, here.z.astype(np.float32)
         p_values = conformal(
             now, rows["past"], rows["count"], uniforms(context.seeds.child("ties", self.name), clients)
         )
@@ -109,30 +104,23 @@ class OwnPast(Generic[V]):
             Evidence(client, self.name, "capital against its own past", float(one), 1.0, float(1 / peak), _NOTE)
             for client, one, peak in zip(clients, total, rows["peak"], strict=True)
         )
-        own = table.after(clients, rows).memory()
-        return Inspection(evidence, joined({"score": found.memory, "own": own}))
+        return Inspection(evidence, here.memory())
 
     def anew(self, memory: Memory, clients: tuple[ClientId, ...]) -> Memory:
         """The capital of these clients is 1 again; their past is kept."""
-        table = self._table(memory)
-        fresh = {
-            **table.rows(clients),
-            **Table.read({}, {k: table.blank[k] for k in ("capital", "peak")}).rows(clients),
-        }
-        own = table.after(clients, fresh).memory()
-        return joined({"score": part(memory, "score"), "own": own})
+        table = own(memory, self._blank)
+        fresh = Table.read({}, {name: table.blank[name] for name in ("capital", "peak")}).rows(clients)
+        return changed(memory, table, clients, {**table.rows(clients), **fresh})
 
-    def _table(self, memory: Memory) -> Table:
-        share = 1 / (len(_POWERS) + 1)
-        return Table.read(
-            part(memory, "own"),
-            {
-                "past": np.zeros(self.span, dtype=np.float32),
-                "count": np.array(0, dtype=np.int32),
-                "capital": np.full(len(_POWERS) + 1, share),
-                "peak": np.array(1.0),
-            },
-        )
+    @property
+    def _blank(self) -> dict[str, NDArray[Any]]:
+        bets = len(_POWERS) + 1
+        return {
+            "past": np.zeros(self.span, dtype=np.float32),
+            "count": np.array(0, dtype=np.int32),
+            "capital": np.full(bets, 1 / bets),
+            "peak": np.array(1.0),
+        }
 
 
 def conformal(now: NDArray[Any], past: NDArray[Any], count: NDArray[Any], ties: F64) -> F64:

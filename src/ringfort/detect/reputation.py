@@ -152,6 +152,11 @@ class Standings:
         rows = {name: np.array(values, dtype=self.table.blank[name].dtype) for name, values in columns.items()}
         return Standings(self.table.after(clients, rows))
 
+    def counts(self) -> dict[Standing, int]:
+        """How many stand where; only standings that somebody has."""
+        values, counts = np.unique(self.table.columns["standing"], return_counts=True)
+        return {Standing(int(value)): int(count) for value, count in zip(values, counts, strict=True)}
+
     def barred(self, round: int) -> frozenset[ClientId]:
         """Who is not to be asked in this round: the revoked, and the quarantined whose term has not ended."""
         standing = self.table.columns["standing"]

@@ -26,12 +26,14 @@ from ringfort.core.wire import Broadcast
 from ringfort.privacy import Claim
 from ringfort.rounds.attempts import Attempt
 from ringfort.rounds.cohort import draw
-from ringfort.rounds.fuse import Defence, Fused, History, fuse, verdicts_of
+from ringfort.rounds.decisions import Decision
+from ringfort.rounds.fuse import Defence, Fused, History, fuse, no_step, verdicts_of
 from ringfort.rounds.gate import EQUIVOCATION, INNOCENT, Gate, RoundPlan
 from ringfort.rounds.journal import Journal
 from ringfort.rounds.private import PrivateRelease
 from ringfort.rounds.record import RoundRecord
 from ringfort.rounds.sealing import ServerSide
+from ringfort.rounds.watching import NOBODY, Desk, decide, require_watch, said
 
 __all__ = ["Federation", "State"]
 
@@ -108,15 +110,19 @@ class Federation:
         reference: what the server itself learns from a broadcast, on data it trusts, for rules that compare with it.
         claim: what the clients' own noise promises; it goes into every record.
         release: makes every step private, centrally. Cohorts are then drawn from the operating system's randomness.
+        decisions: what people decided about clients since so many decisions; asked before every round. Needs a watch.
 
     Guarantees:
         A client's message or failure never ends a round: it becomes a refusal, a failure or an absence in the record.
         The models are a function of the recipe's seed, the clients' data and their behaviour: run names and clocks
         are not in them. Clients' claimed example counts are checked and never used as weights.
 
+        With a watch, quarantined and revoked clients are not asked, and every change of a standing is committed before
+        it has an effect on later rounds. A person's decision that cannot be applied is recorded as refused.
+
     Raises:
         ToleranceExceeded (RF301): too few clients answered for the rule to bear its f.
-        NothingAdmitted (RF604): no update at all passed the gate.
+        NothingAdmitted (RF604): no update at all passed the gate, or everybody is quarantined or revoked.
         ProtocolAbort (RF5xx): a sealed round could not be finished in three attempts; nothing was revealed.
 
     Does not protect: without a seal the server reads every update in the clear and can learn about clients' data from
@@ -140,9 +146,16 @@ class Federation:
     rate: float | None = None
     release: PrivateRelease | None = None
     claim: Claim | None = None
+    decisions: Callable[[int], tuple[Decision, ...]] | None = None
 
     def __post_init__(self) -> None:
         whole(1, rounds=self.rounds)
+        if self.defence.watch is not None:
+            require_watch(self.defence.watch, None if self.seal is None else self.seal.seal, self.rounds)
+            if self.release is not None:
+                raise Incompatible("central noise counts on every update in the sum: leave out the watch or the noise")
+        elif self.decisions is not None:
+            raise Incompatible("people decide about standings, and without a watch nobody has one")
         if self.cohort is not None:
             whole(1, len(self.exchange.members()), cohort=self.cohort)
         if self.rate is not None:
@@ -199,12 +212,13 @@ class Federation:
     def step(self, state: State) -> State:
         """One round."""
         encoded = self.model.schema.encode(state.params)
-        plan = self._plan(state)
+        desk = self._decided(state)
+        barred = self._barred(state.round + 1, desk)
+        plan = self._plan(state, barred)
         collected = self._collect(plan, Broadcast.encode(plan.run, plan.round, encoded))
         opened = collected.opened
         try:
-            defence = self._facing(plan, collected)
-            fused, privacy = self._fuse(state, plan, defence, collected)
+            fused, privacy = self._fuse(state, plan, collected, desk, self._empty(plan, barred))
         except RingfortError as error:
             self._failed(plan, collected, error)
             raise
@@ -217,7 +231,7 @@ class Federation:
             round=plan.round,
             recipe=self.recipe,
             cohort=plan.cohort,
-            rule=defence.label,
+            rule=fused.defence.label,
             model=plan.model,
             aggregate=_digest(fused.aggregate),
             next_model=digest_of(after),
@@ -233,27 +247,31 @@ class Federation:
             memory=digest_of(memory) if memory else "",
             privacy=privacy,
             attempts=self.journal.attempts_head if self.journal is not None else "",
+            watch=self._said(plan, fused, barred, desk),
         )
         history = state.history.after(verdicts)
         return self._commit(State(params, history, record, fused.memory, params - state.params), after, memory)
 
     def _fuse(
-        self, state: State, plan: RoundPlan, defence: Defence, collected: Collected
+        self, state: State, plan: RoundPlan, collected: Collected, desk: Desk, empty: int
     ) -> tuple[Fused, dict[str, Any]]:
         """The step, and what the record says about its privacy."""
         opened = collected.opened
         if self.release is not None:
             view = opened.view if opened is not None and isinstance(opened.view, Rows) else None
-            delta, said = self.release.step(view, self.model.schema.d, plan.round, state.record.privacy)
+            delta, noted = self.release.step(view, self.model.schema.d, plan.round, state.record.privacy)
             names = view.clients if view is not None else ()
-            aggregate = Aggregate(delta, names, np.full(len(names), 1 / max(1, len(names))), defence.rule.name)
-            return Fused(aggregate, verdicts_of(aggregate), EMPTY), said
+            aggregate = Aggregate(delta, names, np.full(len(names), 1 / max(1, len(names))), self.defence.rule.name)
+            return Fused(aggregate, verdicts_of(aggregate), EMPTY, self.defence), noted
+        noted = {} if self.claim is None else {"claim": self.claim.to_json()}
+        context = self._context(state, plan, collected, desk)
         if opened is None:
+            if empty and not plan.cohort:
+                return no_step(self.model.schema.d, self.defence, context.memory), noted
             refusals, failures = collected.refusals, collected.failures
             first = refusals[0].reason if refusals else failures[0].error if failures else "no answer"
             raise NothingAdmitted(f"round {plan.round}: none of {len(plan.cohort)} updates was admitted ({first}, ...)")
-        said = {} if self.claim is None else {"claim": self.claim.to_json()}
-        return fuse(opened.view, defence, self._context(state, plan, collected)), said
+        return fuse(opened.view, self.defence, context, self._hostile(plan, collected), empty), noted
 
     def _collect(self, plan: RoundPlan, frame: bytes) -> Collected:
         """Ask the cohort and open what comes back."""
@@ -313,32 +331,78 @@ class Federation:
         except OutputUnwritable as full:
             error.message += f" (and this could not be recorded: {full.message})"
 
-    def _facing(self, plan: RoundPlan, collected: Collected) -> Defence:
-        """The defence for who is left. Under a seal it stays as it is: the rule runs on what its parties agreed on."""
-        if self.seal is not None or collected.opened is None:
-            return self.defence
-        names = collected.opened.view.clients
-        return self.defence.facing(len(names), len(collected.hostile & set(plan.cohort) - set(names)))
+    def _hostile(self, plan: RoundPlan, collected: Collected) -> int:
+        """Clients of the cohort that were refused for what honest software does not send.
 
-    def _context(self, state: State, plan: RoundPlan, collected: Collected) -> RoundContext:
+        Under a seal it is nobody: the rule runs on what its parties agreed on.
+        """
+        if self.seal is not None or collected.opened is None:
+            return 0
+        return len(collected.hostile & set(plan.cohort) - set(collected.opened.view.clients))
+
+    def _context(self, state: State, plan: RoundPlan, collected: Collected, desk: Desk) -> RoundContext:
         """What the round offers to the defence besides the updates."""
         reference = None
         if "reference" in wants(self.defence.rule) and self.reference is not None:
             reference = self.reference(Broadcast(plan.run, plan.round, state.params, plan.model))
         seeds = self.seeds.under("fuse", plan.round)
-        return RoundContext(plan.round, seeds, state.last_step, reference, state.memory, collected.examples)
+        memory = state.memory if self.defence.watch is None else self.defence.with_watched(state.memory, desk.memory)
+        return RoundContext(plan.round, seeds, state.last_step, reference, memory, collected.examples)
 
-    def _plan(self, state: State) -> RoundPlan:
-        number = state.round + 1
+    def _decided(self, state: State) -> Desk:
+        """What people have decided since the last round, applied."""
+        watch = self.defence.watch
+        if watch is None:
+            return NOBODY
+        done = state.record.watch.get("decided", 0)
+        new = () if self.decisions is None else self.decisions(done)
+        members = self.exchange.members()
+        return decide(watch, self.defence.watched(state.memory), new, members, state.round + 1, done)
+
+    def _barred(self, number: int, desk: Desk) -> frozenset[ClientId]:
+        """Members that are not to be asked in this round."""
+        watch = self.defence.watch
+        return frozenset() if watch is None else watch.barred(desk.memory, number) & set(self.exchange.members())
+
+    def _said(self, plan: RoundPlan, fused: Fused, barred: frozenset[ClientId], desk: Desk) -> dict[str, Any]:
+        """What the record says about the watch."""
+        watch = self.defence.watch
+        if watch is None:
+            return {}
+        after = self.defence.watched(fused.memory)
+        return said(watch, after, plan.cohort, barred, fused.evidence, fused.transitions, desk)
+
+    def _plan(self, state: State, barred: frozenset[ClientId] = frozenset()) -> RoundPlan:
+        number, members = state.round + 1, self.exchange.members()
+        free = tuple(member for member in members if member not in barred)
+        if members and not free:
+            raise NothingAdmitted(
+                f"round {number}: all {len(members)} clients are quarantined or revoked, so nobody can be asked; "
+                "look at `ringfort client list`, release whom you trust, and go on with --resume"
+            )
         source = self.seeds if self.release is None else SecureRandom()
+        if self.rate is not None:  # the same coins whoever is barred
+            drawn = draw(members, number, source, rate=self.rate)
+            cohort = tuple(client for client in drawn if client not in barred)
+        else:
+            cohort = draw(free, number, source, size=self.cohort)
         return RoundPlan(
             run=state.record.run,
             round=number,
-            cohort=draw(self.exchange.members(), number, source, size=self.cohort, rate=self.rate),
+            cohort=cohort,
             model=state.record.next_model,
             schema=self.model.schema,
             deadline_s=self.deadline_s,
         )
+
+    def _empty(self, plan: RoundPlan, barred: frozenset[ClientId]) -> int:
+        """Places of the cohort that stay empty because their clients are barred."""
+        members = self.exchange.members()
+        if not barred:
+            return 0
+        if self.rate is not None:
+            return len(barred.intersection(draw(members, plan.round, self.seeds, rate=self.rate)))
+        return (self.cohort or len(members)) - len(plan.cohort)
 
     def _resume(self, journal: Journal, head: RoundRecord) -> State:
         if head.recipe != self.recipe:

@@ -43,6 +43,8 @@ class RoundRecord:
         memory: digest of what the defence remembers for the next round, empty if nothing.
         privacy: the claim that this round's release keeps and what the ledger says after it, empty without one.
         attempts: digest of the last failed round before this one (`rounds.attempts`), empty if none failed so far.
+        watch: what the watch says: who is barred, standings, evidence, changes; empty without one. See
+            `rounds.watching.said`.
     """
 
     run: str
@@ -65,6 +67,7 @@ class RoundRecord:
     memory: str = ""
     privacy: dict[str, Any] = field(default_factory=dict)
     attempts: str = ""
+    watch: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, without the digest."""
@@ -99,6 +102,7 @@ class RoundRecord:
             "memory": self.memory,
             "privacy": self.privacy,
             "attempts": self.attempts,
+            "watch": self.watch,
         }
 
     @property
@@ -175,6 +179,7 @@ class RoundRecord:
                 memory=_text(value.get("memory", "")),
                 privacy=dict(value.get("privacy", {})),
                 attempts=_text(value.get("attempts", "")),
+                watch=dict(value.get("watch", {})),
             )
             stated = value["digest"]
             whole = record.to_json() == said
