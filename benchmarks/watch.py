@@ -7,10 +7,9 @@
 
 `detection`: digits, 20 clients, Dirichlet(0.5), four attackers that wake up in round 31 of 60, a trimmed mean. AUC of
 each score's mean, and of each own-history detector's last p-value, over rounds 31 to 60, per federation, then averaged.
-`honest`: the same without attackers for 200 rounds; the share of clients ever flagged. `loop`: whole federations with the
-watch in the loop (`rounds.Federation`): 200 honest rounds, and 80 rounds with four sleepers that wake up in round 31,
-with and without the watch. `cost`: processor time, the same updates with and without the watch in turn, and through
-`rounds.fuse` with clients left out and scaled.
+`honest`: the same without attackers for 200 rounds; the share of clients ever flagged. `loop`: whole federations with
+the watch in the loop (`rounds.Federation`): 200 honest rounds, and 80 rounds with four sleepers that wake up in round
+31, with and without the watch. `cost`: processor time, the same updates with and without the watch in turn.
 """
 
 from __future__ import annotations
@@ -59,6 +58,7 @@ from ringfort.detect import (
     Spectral,
     Together,
     Watch,
+    recommended,
 )
 from ringfort.engine.in_process import InProcess
 from ringfort.rounds import Defence, Federation, Gate
@@ -257,12 +257,6 @@ class Sleeper:
         return encode_update(self.client, to, delta, header.num_examples, MODEL.schema)
 
 
-def recommended(alpha: float = 0.01) -> Watch:
-    """What `[watch] preset = "recommended"` makes."""
-    strange = Together((Norm(), CosineToCentre(), Neighbours(), Spectral()))
-    return Watch((OwnPast(strange, drift=2.0), InCohort(strange)), Policy(alpha=alpha, reputation="together"))
-
-
 def in_loop(seed: int, rounds: int, rule: Any, watch: Watch | None, attack: str | None) -> dict[str, Any]:
     """One federation: accuracy, the backdoor's success, and who was ever quarantined."""
     seeds = Seeds(seed).under("loop")
@@ -317,7 +311,7 @@ def _measured(params: F32, test: Dataset) -> dict[str, float]:
 
 def loop(seeds: int) -> dict[str, Any]:
     """Whole federations with and without the watch."""
-    watch = recommended()
+    watch = recommended(0.01)
     honest_ones = [in_loop(200 + seed, 200, TrimmedMean(f=4), watch, None) for seed in range(seeds)]
     plain = [in_loop(200 + seed, 200, TrimmedMean(f=4), None, None) for seed in range(seeds)]
     found: dict[str, Any] = {

@@ -16,7 +16,19 @@ import numpy as np
 
 from ringfort import data
 from ringfort.aggregate import MIXINGS, RULES, Chain
-from ringfort.app.recipe import ChainSpec, DirichletSplit, IIDSplit, LabelSplit, ModelSpec, OwnerSplit, Recipe
+from ringfort.app.recipe import (
+    CentralSpec,
+    ChainSpec,
+    DirichletSplit,
+    IIDSplit,
+    InCohortSpec,
+    LabelSplit,
+    ModelSpec,
+    OwnerSplit,
+    OwnPastSpec,
+    Recipe,
+    WatchedSpec,
+)
 from ringfort.attacks import ATTACKS
 from ringfort.audit.drill import Drill
 from ringfort.audit.results import Manifest, Thresholds
@@ -34,6 +46,7 @@ from ringfort.core.values import client_id
 from ringfort.engine.signed import People
 from ringfort.identity.keyfiles import load_signing_key
 from ringfort.rounds.checkpoint import CHECKPOINTS, Signing
+from ringfort.detect import Drift, InCohort, OwnPast, Policy, Watch, recommended, score
 from ringfort.rounds.fuse import Defence
 from ringfort.rounds.gate import Gate
 from ringfort.rounds.places import place
@@ -53,6 +66,8 @@ __all__ = [
     "seal",
     "signing",
     "split",
+    "wall",
+    "watch",
 ]
 
 _PACKAGES = ("numpy", "torch", "scikit-learn", "cbor2", "pydantic")
@@ -113,8 +128,59 @@ def rule(spec: Any, f: int) -> Any:
 
 
 def defence(recipe: Recipe) -> Defence:
-    """The recipe's defence."""
-    return Defence(rule(recipe.defence.rule, recipe.defence.f))
+    """The recipe's defence: its rule, and its watch if it has one."""
+    made = Defence(rule(recipe.defence.rule, recipe.defence.f), watch(recipe))
+    if made.watch is not None and isinstance(recipe.privacy, CentralSpec):
+        raise Incompatible(
+            "central noise counts on every admitted update in the sum, and the watch takes some out: leave out [watch] "
+            'or use privacy.where = "local"'
+        )
+    return made
+
+
+def watch(recipe: Recipe) -> Watch | None:
+    """The recipe's watch.
+
+    Raises:
+        InvalidValue (RF104), UnknownName (RF101): neither a preset nor detectors, or detectors that do not fit.
+    """
+    spec = recipe.watch
+    if spec is None:
+        return None
+    if spec.preset is not None:
+        if spec.detectors is not None or spec.reputation is not None:
+            raise InvalidValue("watch.preset says what detectors and reputation would say: give one or the other")
+        made = recommended(spec.alpha)
+    elif spec.detectors is None or spec.reputation is None:
+        raise InvalidValue('[watch] needs detectors and reputation, or preset = "recommended"')
+    else:
+        detectors = tuple(_detector(one) for one in spec.detectors)
+        made = Watch(detectors, Policy(alpha=spec.alpha, reputation=spec.reputation))
+    return replace(made, policy=replace(made.policy, **spec.model_dump(include={"suspicious", "trial", "term"})))
+
+
+def _detector(spec: Any) -> Any:
+    match spec:
+        case OwnPastSpec():
+            return OwnPast(score(spec.score), drift=spec.drift, span=spec.span, least=spec.least)
+        case InCohortSpec():
+            return InCohort(score(spec.score))
+        case _:
+            return Drift(score(spec.score))
+
+
+def wall(spec: Any, recipe: Recipe) -> Defence:
+    """One of a drill's walls: a rule, or the watch and a rule.
+
+    Raises:
+        InvalidValue (RF104): the watch, in a recipe without one.
+    """
+    if not isinstance(spec, WatchedSpec):
+        return Defence(rule(spec, recipe.defence.f))
+    made = watch(recipe)
+    if made is None:
+        raise InvalidValue("a wall of this drill starts with the watch: say in a [watch] table what it looks at")
+    return Defence(rule(spec.rule, recipe.defence.f), made)
 
 
 def seal(recipe: Recipe) -> Seal | None:
@@ -252,7 +318,7 @@ def drill(recipe: Recipe, split: data.Split) -> Drill:
         title=recipe.title,
         scenario=scenario(recipe, split),
         attacks=tuple(ATTACKS[a.name](**a.model_dump(exclude={"name"})) for a in spec.attacks),
-        walls=tuple(Defence(rule(w, recipe.defence.f)) for w in spec.walls),
+        walls=tuple(wall(w, recipe) for w in spec.walls),
         f=recipe.defence.f,
         hostile_fraction=spec.hostile_fraction,
         seeds=tuple(spec.seeds),

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from ringfort.app.commands import audit, bench, data, identity, log, privacy, recipe
+from ringfort.app.commands import audit, bench, client, data, identity, log, privacy, recipe
 from ringfort.app.commands.drill import drill
 from ringfort.app.commands.seals import seals
 from ringfort.app.commands.shared import fail, reported
@@ -37,6 +37,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(identity.app, name="identity")
 app.add_typer(log.app, name="log")
+app.add_typer(client.app, name="client")
 app.add_typer(recipe.app, name="recipe")
 
 

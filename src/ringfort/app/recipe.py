@@ -103,6 +103,27 @@ if not TYPE_CHECKING:
     RuleSpec = _one_of([*_rules, ChainSpec], _in_a_row)
 
 
+class WatchedSpec(_Named):
+    """The recipe's watch, then a rule: `"watch | median"` in a drill's walls."""
+
+    name: Literal["watch"]
+    rule: RuleSpec
+
+
+def _watched(value: object) -> object:
+    """`"watch | nnm | median"` and `["watch", "nnm", "median"]` are short for the watch before a rule."""
+    parts = [part.strip() for part in value.split("|")] if isinstance(value, str) else value
+    if isinstance(parts, list) and len(parts) > 1 and parts[0] == "watch":
+        return {"name": "watch", "rule": parts[1] if len(parts) == 2 else parts[1:]}
+    return _in_a_row(value)
+
+
+if TYPE_CHECKING:
+    WallSpec: TypeAlias = _Named
+else:
+    WallSpec = _one_of([*_rules, ChainSpec, WatchedSpec], _watched)
+
+
 _RULE: TypeAdapter[Any] = TypeAdapter(RuleSpec)
 
 
@@ -313,6 +334,53 @@ class IdentitySpec(_Strict):
     server: str = Field(min_length=1, description="the server's name; the clients answer nobody else")
 
 
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+ScoreNames = Annotated[list[str], Field(min_length=1), BeforeValidator(_as_list)]
+"""One score, or several to be added up."""
+
+
+class OwnPastSpec(_Strict):
+    """Compares each client with its own past. May quarantine."""
+
+    name: Literal["own-past"]
+    score: ScoreNames
+    drift: float = Field(ge=1, description="how much honest clients may drift; the promise rests on it")
+    span: int = Field(default=64, ge=8, le=512)
+    least: int = Field(default=5, ge=1)
+
+
+class InCohortSpec(_Strict):
+    """Compares each client with the others of its round. May not quarantine."""
+
+    name: Literal["in-cohort"]
+    score: ScoreNames
+
+
+class ChartSpec(_Strict):
+    """Adds up what a client exceeds its own mean by. May not quarantine."""
+
+    name: Literal["drift"]
+    score: ScoreNames
+
+
+DetectorSpec = Annotated[OwnPastSpec | InCohortSpec | ChartSpec, Field(discriminator="name")]
+
+
+class WatchSpec(_Strict):
+    """Detectors, and what follows from their evidence. `alpha` has no default, nor has what is watched."""
+
+    alpha: float = Field(gt=0, lt=1, description="the share of honest clients that may ever be quarantined")
+    preset: Literal["recommended"] | None = Field(default=None, description="instead of detectors and reputation")
+    detectors: list[DetectorSpec] | None = Field(default=None, min_length=1)
+    reputation: str | None = Field(default=None, description="the detector that moves the reputations")
+    suspicious: float = Field(default=0.1, gt=0, le=1, description="a p-value of at most this is a bad round")
+    trial: int = Field(default=5, ge=1, description="rounds as a newcomer, and clean rounds on probation")
+    term: int = Field(default=10, ge=1, description="rounds of the first quarantine; each further one is twice as long")
+
+
 PrivacySpec = Annotated[CentralSpec | LocalSpec | DistributedSpec | ExampleSpec, Field(discriminator="where")]
 
 
@@ -353,7 +421,7 @@ class DrillSpec(_Strict):
     hostile_fraction: float = Field(ge=0, lt=0.5)
     seeds: list[int] = Field(min_length=1)
     attacks: list[AttackSpec] = Field(min_length=1)
-    walls: list[RuleSpec] = Field(min_length=1, description="the first is the undefended mean")
+    walls: list[WallSpec] = Field(min_length=1, description="the first is the undefended mean")
     thresholds: ThresholdSpec
     owners_are_honest: bool = Field(
         default=False, description="poisoned data are infections; their owners sanitise as [sanitise] says"
@@ -376,6 +444,7 @@ class Recipe(_Strict):
     sanitise: SanitiseSpec | None = None
     log: LogSpec | None = None
     identity: IdentitySpec | None = None
+    watch: WatchSpec | None = None
     drill: DrillSpec | None = None
     audit: AuditSpec | None = None
 

@@ -31,6 +31,7 @@ from ringfort.audit.results import (
     WallCard,
 )
 from ringfort.audit.scenario import Scenario
+from ringfort.audit.watching import quarantined
 from ringfort.client.node import client_names
 from ringfort.core.docs import section, title
 from ringfort.core.errors import Incompatible, InvalidValue, NothingAdmitted, RingfortError
@@ -63,12 +64,13 @@ def point(record: RoundRecord) -> Point:
 def wall_card(defence: Defence, n: int) -> WallCard:
     """How a report introduces a wall in cohorts of n; the words are its docstring's."""
     parts = defence.rule.parts if isinstance(defence.rule, Chain) else (defence.rule,)
+    parts = parts if defence.watch is None else (defence.watch, *parts)
 
     def said(name: str) -> str:
         return " ".join(section(type(part), name) for part in parts)
 
     return WallCard(
-        name=defence.rule.name,
+        name=defence.name,
         label=defence.label,
         bears=defence.rule.bears(n),
         source=said("Source"),
@@ -142,11 +144,11 @@ class Drill:
                 f"hostile_fraction = {self.hostile_fraction} makes {self._n_hostile} of {self.population} clients "
                 "hostile: no wall bears half"
             )
-        for kind, listed in (("attack", self.attacks), ("wall", [w.rule for w in self.walls])):
+        for kind, listed in (("attack", self.attacks), ("wall", self.walls)):
             seen = [item.name for item in listed]
             if len(set(seen)) != len(seen):
                 raise InvalidValue(f"the drill lists the {kind} {max(seen, key=seen.count)!r} twice")
-        if not self.walls or self.walls[0].rule.bears(self.n) > 0:
+        if not self.walls or self.walls[0].rule.bears(self.n) > 0 or self.walls[0].watch is not None:
             raise Incompatible("the first wall of a drill must be the undefended mean: the reference for all others")
         for wall in self.walls:
             self.scenario.require(wall, 0 if wall is self.walls[0] else self.f, Seeds(self.seeds[0]))
@@ -179,7 +181,7 @@ class Drill:
     def keys(self) -> tuple[Key, ...]:
         """(attack, wall, seed) of every trial, in the order of the table."""
         rows = (NO_ATTACK, *(attack.name for attack in self.attacks))
-        return tuple((attack, w.rule.name, seed) for seed in self.seeds for attack in rows for w in self.walls)
+        return tuple((attack, w.name, seed) for seed in self.seeds for attack in rows for w in self.walls)
 
     def run(self, manifest: Manifest, watch: Watch | None = None) -> DrillResult:
         """Run every trial, `scenario.workers` at a time, and judge them.
@@ -247,7 +249,7 @@ class Drill:
         """Run one federation: a Point after each round, then the Trial, measured on the whole test set."""
         started, seeds = time.monotonic(), Seeds(seed)
         attack = next((a for a in self.attacks if a.name == attack_name), None)
-        defence = next(w for w in self.walls if w.rule.name == wall_name)
+        defence = next(w for w in self.walls if w.name == wall_name)
         hostile = self.hostile(seeds) if attack else ()
         blank = Trial(attack_name, wall_name, seed, (), 0, None, {}, (), None, 0, 0, 0, "")
         records: list[RoundRecord] = []
@@ -278,6 +280,7 @@ class Drill:
             yield replace(blank, seconds=time.monotonic() - started, error=words)
             return
         settled = {key: sum(m[key] for m in tail) / len(tail) for key in tail[-1]}
+        attackers, accused = quarantined(records, hostile) if defence.watch is not None else (None, None)
         shares = [sum(v.weight for v in record.verdicts if v.client in hostile) for record in records[1:]]
         yield replace(
             blank,
@@ -292,6 +295,8 @@ class Drill:
             seconds=time.monotonic() - started,
             model=last.record.next_model,
             sanitised=tuple(rows),
+            attackers_quarantined=attackers if attack else None,
+            honest_quarantined=accused,
         )
 
     def _measure(self, model: Model, params: F32, attacks: Iterable[Attack]) -> dict[str, float]:

@@ -12,16 +12,19 @@ __all__ = [
     "AttackCard",
     "Cell",
     "ClientRow",
+    "ClientStanding",
     "DrillResult",
     "Interval",
     "Manifest",
     "Outcome",
     "Point",
     "SanitisedRow",
+    "StandingChange",
     "Thresholds",
     "TrainResult",
     "Trial",
     "WallCard",
+    "WatchReport",
 ]
 
 NO_ATTACK = "none"
@@ -125,6 +128,10 @@ class Trial:
     """Why this trial has no result, if it has none; the numbers are then meaningless and never shown."""
     sanitised: tuple[SanitisedRow, ...] = ()
     """The clients that sanitised their data; hostile owners do not."""
+    attackers_quarantined: int | None = None
+    """Hostile clients that the watch ever quarantined; None without a watch."""
+    honest_quarantined: int | None = None
+    """Honest clients that it ever quarantined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +245,45 @@ class ClientRow:
 
 
 @dataclass(frozen=True, slots=True)
+class StandingChange:
+    """One change of a client's standing, with its reasons and the evidence in sentences (none: a person decided)."""
+
+    round: int
+    before: str
+    after: str
+    reasons: tuple[str, ...]
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStanding:
+    """Where one client stands at the end of a run, and how it got there."""
+
+    client: str
+    standing: str
+    reputation: float | None
+    quarantines: int
+    changes: tuple[StandingChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WatchReport:
+    """What the watch made of a run."""
+
+    alpha: float
+    """The share of honest clients that may ever be quarantined."""
+    detectors: tuple[str, ...]
+    promised: tuple[str, ...]
+    """Those that may quarantine."""
+    reputation: str
+    standings: dict[str, int]
+    """How many clients stand where at the end."""
+    clients: tuple[ClientStanding, ...]
+    refused: tuple[str, ...]
+    """People's decisions that could not be applied, in sentences."""
+
+
+@dataclass(frozen=True, slots=True)
 class TrainResult:
     """A training run: the model, how it got there and what every client had to do with it."""
 
@@ -266,6 +312,7 @@ class TrainResult:
     seconds: float
     sanitised: tuple[SanitisedRow, ...] = ()
     """What every client set aside before it trained; empty without [sanitise]."""
+    watch: WatchReport | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values under a versioned schema name."""

@@ -23,12 +23,14 @@ from ringfort.core.values import F32, I64, ClientId
 from ringfort.core.wire import Broadcast
 from ringfort.engine.sealed import SealedExchange
 from ringfort.engine.signed import People
+from ringfort.rounds.decisions import Decision
 from ringfort.rounds.federation import Federation
 from ringfort.rounds.fuse import Defence, require
 from ringfort.rounds.gate import Gate
 from ringfort.rounds.journal import Journal
 from ringfort.rounds.private import PrivateRelease
 from ringfort.rounds.sealing import ServerSide, require_sight
+from ringfort.rounds.watching import require_watch
 
 __all__ = ["Scenario", "sanitised_row"]
 
@@ -99,6 +101,8 @@ class Scenario:
         """
         if self.seal is not None:
             require_sight(defence.rule, self.seal)
+        if defence.watch is not None:
+            require_watch(defence.watch, self.seal, self.rounds)
         require(defence, self.rows(seeds), f)
 
     def sampled(self, seeds: Seeds) -> Dataset:
@@ -117,6 +121,7 @@ class Scenario:
         release: PrivateRelease | None = None,
         owners_are_honest: bool = False,
         observe: Callable[[SanitisedRow], None] | None = None,
+        decisions: Callable[[int], tuple[Decision, ...]] | None = None,
     ) -> Federation:
         """A federation that is ready to run. Close its exchange afterwards.
 
@@ -155,6 +160,7 @@ class Scenario:
             release=release,
             claim=None if self.privacy is None else self.privacy.mechanism.claim,
             reference=reference,
+            decisions=decisions,
         )
 
     def _sanitise(

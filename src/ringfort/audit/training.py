@@ -13,10 +13,12 @@ from ringfort.audit.exposure import Exposure, exposure
 from ringfort.audit.measure import predictor, recall
 from ringfort.audit.results import ClientRow, Manifest, Point, SanitisedRow, TrainResult
 from ringfort.audit.scenario import Scenario
+from ringfort.audit.watching import watch_report
 from ringfort.client.node import client_names
 from ringfort.core.randomness import Seeds
 from ringfort.core.values import Action
 from ringfort.privacy import Account
+from ringfort.rounds.decisions import Decision
 from ringfort.rounds.fuse import Defence
 from ringfort.rounds.journal import Journal
 from ringfort.rounds.private import PrivateRelease
@@ -52,6 +54,7 @@ def train(
     manifest: Manifest,
     observe: Callable[[Point], None],
     release: PrivateRelease | None = None,
+    decisions: Callable[[int], tuple[Decision, ...]] | None = None,
 ) -> tuple[TrainResult, bytes]:
     """Run (or resume) one honest-world federation; every round is in the journal before the next begins.
 
@@ -65,6 +68,7 @@ def train(
         manifest: for the report.
         observe: told what was measured after each round.
         release: makes every step private, centrally.
+        decisions: what people decided about clients since so many decisions; asked where the defence has a watch.
 
     Returns:
         What the report draws, and the final model, encoded.
@@ -77,7 +81,13 @@ def train(
     scenario.require(defence, f, seeds)
     rows: list[SanitisedRow] = []
     federation = scenario.federation(
-        seeds, defence, workers=scenario.workers, journal=journal, release=release, observe=rows.append
+        seeds,
+        defence,
+        workers=scenario.workers,
+        journal=journal,
+        release=release,
+        observe=rows.append,
+        decisions=None if defence.watch is None else decisions,
     )
     try:
         for last in federation.states():
@@ -109,6 +119,7 @@ def train(
         not_covered=(_NOT_COVERED[0], *found.open, _NAMES[scenario.people is not None], *_NOT_COVERED[1:]),
         seconds=time.monotonic() - started,
         sanitised=tuple(rows),
+        watch=None if defence.watch is None else watch_report(defence.watch, journal.records),
     )
     return result, journal.model(last.record.next_model)
 
@@ -134,7 +145,7 @@ def _client_rows(records: tuple[RoundRecord, ...], examples: list[int]) -> tuple
         verdicts = [v for record in records for v in record.verdicts if v.client == client]
         refusals = [r for record in records for r in record.refusals if r.client == client]
         failures = [f for record in records for f in record.failures if f.client == client]
-        left_out = [v for v in verdicts if v.action is Action.EXCLUDE]
+        left_out = [v for v in verdicts if v.action in (Action.EXCLUDE, Action.QUARANTINE)]
         reasons = [
             *(v.reasons[0] for v in left_out if v.reasons),
             *(f.error for f in failures),

@@ -4,7 +4,7 @@ scores      Norm, NormHugging, CosineToCentre, Spectral, Neighbours, Likeness, T
             SignAgreement, LayerShares, EnergyProfile, ExceededThresholds, Predicted   Rows
             Together(scores)
 detectors   InCohort(score), OwnPast(score, drift=...), Drift(score), Calibrated(score, calibration)
-watch       Watch(detectors, Policy(alpha=..., reputation=...))
+watch       Watch(detectors, Policy(alpha=..., reputation=...)), or recommended(alpha=...)
 """
 
 from ringfort.detect.calibrated import Calibrated, Calibration
@@ -19,11 +19,13 @@ from ringfort.detect.norms import Norm, NormHugging
 from ringfort.detect.own_past import OwnPast
 from ringfort.detect.policy import Decision, Policy, Ruling
 from ringfort.detect.predicted import Predicted
+from ringfort.detect.presets import SCORES, recommended, score
 from ringfort.detect.reputation import Reputation, Standing, Standings, Transition
 from ringfort.detect.together import Together
 from ringfort.detect.watch import Watch, Watched
 
 __all__ = [
+    "SCORES",
     "Calibrated",
     "Calibration",
     "CosineToCentre",
@@ -57,5 +59,7 @@ __all__ = [
     "Twins",
     "Watch",
     "Watched",
+    "recommended",
+    "score",
     "sight",
 ]

@@ -53,8 +53,8 @@ def drill(
     split = data.load(read.data.name)
     plan = build.drill(read, split)
     for wall in must_hold or ():
-        if wall not in {w.rule.name for w in plan.walls}:
-            raise UnknownName.of("wall", wall, [w.rule.name for w in plan.walls])
+        if wall not in {w.name for w in plan.walls}:
+            raise UnknownName.of("wall", wall, [w.name for w in plan.walls])
     manifest = build.manifest(read, split)
     write_provenance(folder, read, manifest)
     total = len(plan.keys())

@@ -46,6 +46,7 @@ def train(
     from ringfort.audit.training import train as run
     from ringfort.core.files import write_atomic
     from ringfort.core.randomness import Seeds
+    from ringfort.rounds.decisions import Decisions
     from ringfort.rounds.journal import Journal
 
     read = recipes.read(recipe, overrides or ())
@@ -77,6 +78,7 @@ def train(
             manifest=build.manifest(read, split),
             observe=observe,
             release=made.release,
+            decisions=Decisions(folder).since,
         )
         progress.finish("train", None)
         released, code = release(read, split, folder, model, build.manifest(read, split))
