@@ -72,7 +72,8 @@ class Policy:
         Reputation alone bans nobody: the worst it does is to scale an update down. Only a person revokes.
         A quarantined or revoked client has no influence, for the term's rounds.
         Nobody's factor is more than cap / n of all factors. Newcomers' factors together are at most `newcomers` of all,
-        unless that would give somebody else more than that, or nobody else is there, as in a federation's first rounds.
+        unless that would give somebody else more than that, or nobody else is there but clients on probation, as in a
+        federation's first rounds.
         Every transition carries its reasons and evidence.
 
     Does not protect against: attackers whom no promised detector sees (their reputation stays good); an attacker who is
@@ -208,8 +209,9 @@ class Policy:
         own = {Standing.NEW: self.newcomer, Standing.PROBATION: self.probation}
         factors = np.array([own.get(r.standing, 1.0) * min(1.0, r.expectation / self.trusted) for r in records])
         new = np.array([record.standing is Standing.NEW for record in records])
+        trial = np.array([record.standing is Standing.PROBATION for record in records])
         old_sum, new_sum = float(factors[~new].sum()), float(factors[new].sum())
-        if old_sum and new_sum:
+        if new_sum and not (new | trial).all():
             wanted = self.newcomers / (1 - self.newcomers) * old_sum
             needed = len(factors) * float(factors[~new].max()) / self.cap - old_sum
             factors[new] *= min(1.0, max(wanted, needed) / new_sum)

@@ -17,7 +17,7 @@ from ringfort.audit.results import (
     Point,
     TrainResult,
 )
-from ringfort.report import summary, svg, words
+from ringfort.report import summary, svg, watching, words
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -52,6 +52,10 @@ def drill_html(result: DrillResult) -> str:
         success_charts=[(a.title, _success_chart(result, a)) for a in result.attacks if a.targeted],
         recall_maps=[(title, _recall_map(result, name, title)) for name, title in _attacks(result)],
         sanitised=words.drill_sanitised(result),
+        watched=[
+            (label, [(title, watching.caught(result, name, wall)) for name, title in _rows(result)])
+            for wall, label in watching.watched_walls(result)
+        ],
         split=_split(result.label_counts, result.classes, _marked(result.clients, result.hostile)),
         **_provenance(result.manifest),
     )
@@ -71,6 +75,9 @@ def train_html(result: TrainResult) -> str:
         equal_share=equal,
         full_share=max([2 * equal, *shares]),
         sanitised=words.sanitised_sentences(result.sanitised),
+        watch_said=watching.watch_sentences(result.watch) if result.watch else (),
+        watch_sum=watching.standings_sentence(result.watch) if result.watch else "",
+        watch_clients=watching.notable(result.watch) if result.watch else (),
         split=_split(result.label_counts, result.classes, tuple(c.client for c in result.clients)),
         **_provenance(result.manifest),
     )
@@ -124,12 +131,16 @@ def _attacks(result: DrillResult) -> list[tuple[str, str]]:
     return [(a.name, a.title) for a in result.attacks]
 
 
+def _rows(result: DrillResult) -> list[tuple[str, str]]:
+    return [(NO_ATTACK, "No attack"), *_attacks(result)]
+
+
 def _accuracy_charts(result: DrillResult) -> list[tuple[str, Markup]]:
     clean = result.cell(NO_ATTACK, result.walls[0].name).accuracy
     floor = None if clean is None else clean.mean - result.thresholds.accuracy_loss
     return [
         (title, _chart(result, name, "accuracy", f"Accuracy over the rounds: {title}", floor))
-        for name, title in [(NO_ATTACK, "No attack"), *_attacks(result)]
+        for name, title in _rows(result)
     ]
 
 

@@ -7,8 +7,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ringfort.audit.results import NO_ATTACK, Cell, ClientRow, DrillResult, Outcome, TrainResult
+from ringfort.audit.results import NO_ATTACK, Cell, ClientRow, DrillResult, Outcome, TrainResult, WatchReport
 from ringfort.report.summary import caveats, train_verdict, verdict
+from ringfort.report.watching import caught, notable, standings_sentence, watched_walls
 from ringfort.report.words import (
     NOTHING,
     clean,
@@ -93,6 +94,7 @@ def drill_summary(result: DrillResult) -> RenderableType:
             "Each cell: accuracy and success of a targeted attack, averaged over the last rounds; the outcome.", "dim"
         ),
         Text(thresholds_sentence(result.thresholds, result.rounds), "dim"),
+        *_bullets("Quarantined by the watch", _caught(result)),
         *_bullets("Findings", result.findings),
         *_bullets("Trials without a result", errors),
         *(
@@ -114,6 +116,7 @@ def train_summary(result: TrainResult) -> RenderableType:
         Text(clean(f"Recall per class: {recall}")),
         *_clients(result.clients),
         *_bullets("Set aside before training", sanitised_sentences(result.sanitised)),
+        *_watch(result.watch),
         *_bullets("Protected", result.protections),
         *_bullets("Not covered", (*result.not_covered, f"The wall: {result.wall.does_not_protect}")),
         Text(""),
@@ -142,6 +145,34 @@ def _clients(rows: tuple[ClientRow, ...]) -> list[RenderableType]:
     shown = f", {_MOST_CLIENTS} of them here" if len(notable) > _MOST_CLIENTS else ""
     note = f"{len(notable)} of {len(rows)} clients were left out, refused or failed at least once{shown}."
     return [Text(""), table, Text(note, "dim")]
+
+
+def _watch(watch: WatchReport | None) -> list[RenderableType]:
+    if watch is None:
+        return []
+    shown = notable(watch)
+    table = _table("client")
+    for head in ("standing", "reputation", "quarantines", "last change"):
+        table.add_column(Text(head), overflow="fold")
+    for one in shown[:_MOST_CLIENTS]:
+        last = one.changes[-1]
+        cells = (
+            one.standing,
+            NOTHING if one.reputation is None else f"{one.reputation:.2f}",
+            count(one.quarantines),
+            f"round {last.round}: {'; '.join(last.reasons)}",
+        )
+        table.add_row(Text(clean(one.client)), *(Text(clean(cell)) for cell in cells))
+    return [Text(""), Text(clean(standings_sentence(watch))), *([table] if shown else [])]
+
+
+def _caught(result: DrillResult) -> list[str]:
+    titles = {NO_ATTACK: "no attack"} | {a.name: a.title for a in result.attacks}
+    return [
+        f"{label}, {title}: {caught(result, attack, wall)}"
+        for wall, label in watched_walls(result)
+        for attack, title in titles.items()
+    ]
 
 
 def _head(title: str, sentence: str, setting: str) -> list[RenderableType]:

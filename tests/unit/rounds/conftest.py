@@ -13,7 +13,7 @@ def _load(name):
     return module
 
 
-TOY, SUITE = _load("toy"), _load("gate_suite")
+TOY, SUITE, ACCUSER = _load("toy"), _load("gate_suite"), _load("accuser")
 
 
 @pytest.fixture
@@ -37,3 +37,9 @@ def check_gate():
 @pytest.fixture
 def bad_replies():
     return SUITE.bad_replies(TOY)
+
+
+@pytest.fixture
+def watch():
+    """watch("c1", since=3): quarantines these clients from that round on."""
+    return ACCUSER.watch
