@@ -209,3 +209,17 @@ def test_a_total_needs_somebody_and_one_vector():
 
 def test_a_total_shows_nothing_about_a_single_client():
     assert not isinstance(Total(np.zeros(2, np.float32), ("a",)), GramView)
+
+
+def test_rows_that_are_left_out_or_scaled_are_the_products_of_the_general_way():
+    """One row times a factor needs no matrix product, and gives its bits."""
+    values = matrix(7, 300)
+    view = toy_rows(values)
+    for weights in (np.eye(7)[2:], np.diag([1, 0.25, 1, 0.3, 1, 0.7, 1])[[0, 1, 3, 5]], np.zeros((2, 7))):
+        mixed = view.mixed(weights, view.clients[: len(weights)])
+        assert mixed._single is not None
+        assert np.array_equal(mixed.block(0, 300), weights.astype(np.float32) @ values)
+    both = view.mixed(np.eye(7) + np.eye(7, k=1), view.clients)
+    assert both._single is None
+    huge = Rows(view.clients[:1], np.full((1, 4), 3e38, np.float32)).mixed(np.array([[0.5]]), view.clients[:1])
+    assert np.isfinite(huge.block(0, 4)).all()

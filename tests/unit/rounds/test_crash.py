@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ringfort.rounds import Journal, read_records
+from ringfort.aggregate import TrimmedMean
+from ringfort.rounds import Defence, Journal, read_records
+from ringfort.rounds.decisions import Decision, Decisions
 
 ROUNDS = 6
 
@@ -153,6 +155,45 @@ def test_a_kill_at_a_random_moment_loses_no_acknowledged_round(toy, tmp_path, tr
     records, _ = read_records(tmp_path)
     assert len(records) >= len(acks)
     check(toy, tmp_path, acks, len(records) + 2, {})
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("number", [9, 13, 17, 21, 24])
+def test_a_kill_loses_no_standing_and_no_decision(toy, watch, tmp_path, number, after):
+    """A client that was found, and one that a person put away, stay where they were; the rest goes on bit for bit."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+        Decisions(folder).append(Decision("quarantine", "c4", "odd", "ann", 3))
+    defence = Defence(TrimmedMean(f=1), watch("c1", since=2, until=3, term=2))
+
+    def states(folder, journal):
+        return toy.federation(
+            rounds=ROUNDS, defence=defence, journal=journal, decisions=Decisions(folder).since
+        ).states()
+
+    def work(acknowledge):
+        kill_at(number, after=after)
+        with Journal(killed) as journal:
+            for state in states(killed, journal):
+                acknowledge(state)
+
+    with Journal(whole) as journal:
+        expected = list(states(whole, journal))
+    pid, pipe = child(work)
+    acks = acknowledged(pipe)
+    assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    assert len(acks) < ROUNDS + 1
+    with Journal(killed) as journal:
+        assert [(record.round, record.digest) for record in journal.records][: len(acks)] == acks
+        last = list(states(killed, journal))[-1]
+    assert last.params.tobytes() == expected[-1].params.tobytes()
+    assert {name: values.tobytes() for name, values in last.memory.items()} == {
+        name: values.tobytes() for name, values in expected[-1].memory.items()
+    }
+    records, _ = read_records(killed)
+    assert [record.watch for record in records] == [state.record.watch for state in expected]
+    assert {t["client"] for record in records for t in record.watch.get("transitions", ())} >= {"c1", "c4"}
 
 
 def test_killed_twice_and_resumed_twice_it_still_ends_with_the_same_bits(toy, tmp_path, reference):
