@@ -8,7 +8,7 @@
 `detection`: digits, 20 clients, Dirichlet(0.5), four attackers that wake up in round 31 of 60, a trimmed mean. AUC of
 each score's mean, and of each own-history detector's last p-value, over rounds 31 to 60, per federation, then averaged.
 `honest`: the same without attackers for 200 rounds; the share of clients ever flagged. `loop`: whole federations with
-the watch in the loop (`rounds.Federation`): 200 honest rounds, and 80 rounds with four sleepers that wake up in round
+the watch in the loop (`rounds.Federation`): 200 honest rounds, and 60 rounds with four sleepers that wake up in round
 31, with and without the watch. `cost`: processor time, the same updates with and without the watch in turn.
 """
 
@@ -287,6 +287,7 @@ def in_loop(seed: int, rounds: int, rule: Any, watch: Watch | None, attack: str 
         client: min(change.round for change in changes if change.after == "quarantined")
         for client, changes in quarantined.items()
     }
+    late = records[WAKES + 1 :] or records[-1:]
     tail = [record.metrics for record in records[-10:]]
     settled = {name: float(np.mean([metrics[name] for metrics in tail])) for name in tail[0]}
     return {
@@ -294,9 +295,7 @@ def in_loop(seed: int, rounds: int, rule: Any, watch: Watch | None, attack: str 
         "attackers_quarantined": len(hostile & set(first)),
         "honest_quarantined": len(set(first) - hostile),
         "waits": sorted(first[client] - WAKES for client in hostile & set(first)),
-        "attacker_share": float(
-            np.mean([sum(v.weight for v in r.verdicts if v.client in hostile) for r in records[WAKES + 1 :]])
-        ),
+        "attacker_share": float(np.mean([sum(v.weight for v in r.verdicts if v.client in hostile) for r in late])),
     }
 
 
@@ -311,32 +310,34 @@ def _measured(params: F32, test: Dataset) -> dict[str, float]:
 
 def loop(seeds: int) -> dict[str, Any]:
     """Whole federations with and without the watch."""
-    watch = recommended(0.01)
-    honest_ones = [in_loop(200 + seed, 200, TrimmedMean(f=4), watch, None) for seed in range(seeds)]
+    watched = [in_loop(200 + seed, 200, TrimmedMean(f=4), recommended(0.01), None) for seed in range(seeds)]
     plain = [in_loop(200 + seed, 200, TrimmedMean(f=4), None, None) for seed in range(seeds)]
-    found: dict[str, Any] = {
-        "honest": {
-            "clients": seeds * CLIENTS,
-            "ever_quarantined": sum(one["honest_quarantined"] for one in honest_ones) / (seeds * CLIENTS),
-            "accuracy_with": float(np.mean([one["accuracy"] for one in honest_ones])),
-            "accuracy_without": float(np.mean([one["accuracy"] for one in plain])),
-        }
+    honest_ones = {
+        "clients": seeds * CLIENTS,
+        "ever_quarantined": sum(one["honest_quarantined"] for one in watched) / (seeds * CLIENTS),
+        "accuracy_with": float(np.mean([one["accuracy"] for one in watched])),
+        "accuracy_without": float(np.mean([one["accuracy"] for one in plain])),
     }
-    print(json.dumps(found), flush=True)
-    for alpha in (0.01, 0.05):
+    return {"honest": honest_ones, "sleepers": sleepers(seeds)}
+
+
+def sleepers(seeds: int, rounds: int = 60) -> dict[str, Any]:
+    """Four that wake up in round 31: who is quarantined, and what the model loses, with and without the watch."""
+    found: dict[str, Any] = {}
+    for attack in ("sign-flip", "scaling", "label-flip", "backdoor"):
         for rule in (Mean(), TrimmedMean(f=4)):
-            for attack in ("sign-flip", "scaling", "label-flip", "backdoor"):
-                with_it = [in_loop(200 + s, 80, rule, recommended(alpha), attack) for s in range(seeds)]
-                without = [in_loop(200 + s, 80, rule, None, attack) for s in range(seeds)]
+            for alpha in (None, 0.01, 0.05):
+                watches = [None if alpha is None else recommended(alpha) for _ in range(seeds)]
+                runs = [in_loop(200 + seed, rounds, rule, watch, attack) for seed, watch in enumerate(watches)]
                 said = found[f"{attack}, {rule.name}, alpha={alpha}"] = {
-                    "attackers_quarantined": sum(o["attackers_quarantined"] for o in with_it) / (seeds * len(HOSTILE)),
-                    "honest_quarantined": sum(o["honest_quarantined"] for o in with_it)
-                    / (seeds * (CLIENTS - len(HOSTILE))),
-                    "waits": sorted(w for o in with_it for w in o["waits"]),
+                    "attackers_quarantined": sum(one["attackers_quarantined"] for one in runs),
+                    "of_attackers": seeds * len(HOSTILE),
+                    "honest_quarantined": sum(one["honest_quarantined"] for one in runs),
+                    "of_honest": seeds * (CLIENTS - len(HOSTILE)),
+                    "waits": sorted(wait for one in runs for wait in one["waits"]),
                     **{
-                        f"{name}_{kind}": float(np.mean([o[name] for o in many]))
+                        name: float(np.mean([one[name] for one in runs]))
                         for name in ("accuracy", "backdoor", "attacker_share")
-                        for kind, many in (("with", with_it), ("without", without))
                     },
                 }
                 print(attack, rule.name, alpha, json.dumps(said), flush=True)

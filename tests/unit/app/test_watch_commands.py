@@ -1,17 +1,41 @@
 """[watch] in recipes, watched walls in drills, and `ringfort client`."""
 
 import json
+import shutil
 import tomllib
 
 import pytest
+from typer.testing import CliRunner
 
 from ringfort.app import build
 from ringfort.app import recipe as recipes
+from ringfort.app.main import app
 from ringfort.core.errors import Incompatible, InvalidValue, UnknownName
 from ringfort.detect import InCohort, OwnPast, recommended
 from ringfort.rounds import read_records
 from ringfort.rounds.decisions import Decisions
 
+RECIPE = """
+title = "Breast cancer, 10 clients"
+seed = 1
+data = { name = "breast-cancer", split = { by = "iid", clients = 10 } }
+model = "numpy-logistic"
+train = { rounds = 3, steps = 5, batch = 8, learning_rate = 0.2 }
+gate = { max_norm = 1e4, max_examples = 1000 }
+defence = { f = 2, rule = "median" }
+
+[drill]
+hostile_fraction = 0.2
+seeds = [1]
+walls = ["mean", "median"]
+attacks = [{ name = "sign-flip", scale = 20.0 }]
+thresholds = { accuracy_loss = 0.05, attack_success = 0.15 }
+"""
+WATCH = """
+[watch]
+alpha = 0.01
+preset = "recommended"
+"""
 BOTH = {"alpha": 0.01, "preset": "recommended"}
 NAMED = {
     "alpha": 0.02,
@@ -101,18 +125,30 @@ def test_a_wall_may_start_with_the_watch(value, wall):
         build.wall(read.drill.walls[2], recipes.parse(value))
 
 
-@pytest.fixture
-def run(ringfort, recipe, tmp_path):
-    recipe.write_text(recipe.read_text() + '\n[watch]\nalpha = 0.01\npreset = "recommended"\n')
-    folder = tmp_path / "run"
-    result = ringfort("train", recipe, "--out", folder, "--quiet")
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A watched run of three rounds: recipe, folder and what the command said."""
+    place = tmp_path_factory.mktemp("trained")
+    path = place / "small.toml"
+    path.write_text(RECIPE + WATCH)
+    result = CliRunner().invoke(app, ["train", str(path), "--out", str(place / "run"), "--quiet"])
     assert result.exit_code == 0, result.stderr
-    assert '"No flag" is not "no attacker"' in " ".join(result.stdout.split())
-    assert "What the watch made of them" in (folder / "report.html").read_text()
-    return folder
+    return place, result.stdout
 
 
-def test_list_show_and_decide_while_the_journal_belongs_to_the_run(ringfort, recipe, run):
+@pytest.fixture
+def run(trained, tmp_path):
+    shutil.copytree(trained[0] / "run", tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_train_tells_where_everybody_stands(trained):
+    place, said = trained
+    assert '"No flag" is not "no attacker"' in " ".join(said.split())
+    assert "What the watch made of them" in (place / "run" / "report.html").read_text()
+
+
+def test_list_show_and_decide_while_the_journal_belongs_to_the_run(ringfort, trained, run):
     from ringfort.rounds import Journal
 
     with Journal(run):  # as a training run holds it
@@ -128,7 +164,9 @@ def test_list_show_and_decide_while_the_journal_belongs_to_the_run(ringfort, rec
         assert "waits for the next round" in shown
         assert "last rounds" in shown
         assert "\n    3: " in shown
-    again = ringfort("train", recipe, "--out", run, "--quiet", "--resume", "--set", "train.rounds=5", "--json")
+    again = ringfort(
+        "train", trained[0] / "small.toml", "--out", run, "--quiet", "--resume", "--set", "train.rounds=5", "--json"
+    )
     assert again.exit_code == 0, again.stderr
     records, _ = read_records(run)
     assert [name in record.cohort for record in records[1:]] == [True, True, True, False, False]
