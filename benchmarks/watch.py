@@ -33,7 +33,7 @@ from ringfort.core.dataset import Dataset
 from ringfort.core.parallel import limit
 from ringfort.core.ports import LocalTraining
 from ringfort.core.randomness import Seeds
-from ringfort.core.values import F32, ClientId, client_id
+from ringfort.core.values import F32, Action, ClientId, client_id
 from ringfort.core.views import Rows
 from ringfort.core.wire import Broadcast, encode_update, open_frame
 from ringfort.data.partition import Dirichlet
@@ -60,8 +60,9 @@ from ringfort.detect import (
     Watch,
     recommended,
 )
+from ringfort.detect.detector import joined
 from ringfort.engine.in_process import InProcess
-from ringfort.rounds import Defence, Federation, Gate
+from ringfort.rounds import Defence, Federation, Gate, fuse
 from ringfort.rounds.dossier import dossiers
 
 CLIENTS: Final = 20
@@ -257,6 +258,28 @@ class Sleeper:
         return encode_update(self.client, to, delta, header.num_examples, MODEL.schema)
 
 
+def piloted(seed: int, rounds: int, rule: Any, alpha: float) -> Watch:
+    """The calibrated watch after five pilots with other seeds and splits: what `{ name = "pilots" }` makes."""
+    strange = Together((Norm(), CosineToCentre(), Neighbours(), Spectral()))
+    seen = (_pilot(1_000 + 10 * seed + pilot, rounds, rule) for pilot in range(5))
+    calibrated = Calibrated(strange, Calibration.of(strange, 10, seen))
+    return Watch((calibrated, InCohort(strange)), Policy(alpha=alpha, reputation="together"))
+
+
+def _pilot(seed: int, rounds: int, rule: Any) -> Iterator[tuple[Any, RoundContext]]:
+    """A pilot's rounds; its updates are fused by the same rule."""
+    seeds = Seeds(seed).under("loop")
+    train = data.load("digits").train
+    parts = Dirichlet(CLIENTS, 0.5, 16)(train, seeds)
+    params = MODEL.initial(seeds.under("model"))
+    clients = [train.take(rows) for rows in parts]
+    for number in range(1, rounds + 1):
+        rows = [MODEL.train(params, one, PLAN, seeds.child("train", number, i)) for i, one in enumerate(clients)]
+        view = Rows(NAMES, np.stack(rows))
+        yield view, RoundContext(number, seeds.under("round", number))
+        params = params + rule(view).delta
+
+
 def in_loop(seed: int, rounds: int, rule: Any, watch: Watch | None, attack: str | None) -> dict[str, Any]:
     """One federation: accuracy, the backdoor's success, and who was ever quarantined."""
     seeds = Seeds(seed).under("loop")
@@ -324,23 +347,27 @@ def loop(seeds: int) -> dict[str, Any]:
 def sleepers(seeds: int, rounds: int = 60) -> dict[str, Any]:
     """Four that wake up in round 31: who is quarantined, and what the model loses, with and without the watch."""
     found: dict[str, Any] = {}
+    rules = (Mean(), TrimmedMean(f=4))
+    watches: dict[str, dict[str, Watch | None]] = {
+        rule.name: {"none": None, "recommended": recommended(0.01), "piloted": piloted(0, rounds, rule, 0.01)}
+        for rule in rules
+    }
     for attack in ("sign-flip", "scaling", "label-flip", "backdoor"):
-        for rule in (Mean(), TrimmedMean(f=4)):
-            for alpha in (None, 0.01, 0.05):
-                watches = [None if alpha is None else recommended(alpha) for _ in range(seeds)]
-                runs = [in_loop(200 + seed, rounds, rule, watch, attack) for seed, watch in enumerate(watches)]
-                said = found[f"{attack}, {rule.name}, alpha={alpha}"] = {
+        for rule in rules:
+            for name, watch in watches[rule.name].items():
+                runs = [in_loop(200 + seed, rounds, rule, watch, attack) for seed in range(seeds)]
+                said = found[f"{attack}, {rule.name}, {name}"] = {
                     "attackers_quarantined": sum(one["attackers_quarantined"] for one in runs),
                     "of_attackers": seeds * len(HOSTILE),
                     "honest_quarantined": sum(one["honest_quarantined"] for one in runs),
                     "of_honest": seeds * (CLIENTS - len(HOSTILE)),
                     "waits": sorted(wait for one in runs for wait in one["waits"]),
                     **{
-                        name: float(np.mean([one[name] for one in runs]))
-                        for name in ("accuracy", "backdoor", "attacker_share")
+                        what: float(np.mean([one[what] for one in runs]))
+                        for what in ("accuracy", "backdoor", "attacker_share")
                     },
                 }
-                print(attack, rule.name, alpha, json.dumps(said), flush=True)
+                print(attack, rule.name, name, json.dumps(said), flush=True)
     return found
 
 
@@ -380,17 +407,21 @@ def cost(n: int = 10_000, cohort: int = 100, d: int = 1_000_000, repeats: int = 
             alone, watched = [], []
             for repeat in range(repeats):
                 names = tuple(sorted(everybody[int(i)] for i in rng.permutation(n)[:cohort]))
-                context = RoundContext(1_000 + repeat, Seeds(0).under("r", repeat), memory=memory)
+                context = RoundContext(1_000 + repeat, Seeds(0).under("r", repeat), memory=joined({"watch": memory}))
                 start = time.process_time()
-                rule(Rows(names, matrix))
+                fuse(Rows(names, matrix), Defence(rule), replace(context, memory=EMPTY))
                 middle = time.process_time()
-                view = Rows(names, matrix)
-                watch.inspect(view, context)
-                rule(view)
+                fused = fuse(Rows(names, matrix), Defence(rule, watch), context)
                 alone.append(middle - start)
                 watched.append(time.process_time() - middle)
             extra = min(watched) / min(alone) - 1
-            found[label][rule.name] = {"alone_s": min(alone), "watched_s": min(watched), "extra_fraction": extra}
+            scaled = sum(verdict.action is not Action.ACCEPT for verdict in fused.verdicts)
+            found[label][rule.name] = {
+                "alone_s": min(alone),
+                "watched_s": min(watched),
+                "extra_fraction": extra,
+                "scaled_or_left_out": scaled,
+            }
     return found
 
 

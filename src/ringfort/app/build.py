@@ -26,6 +26,7 @@ from ringfort.app.recipe import (
     ModelSpec,
     OwnerSplit,
     OwnPastSpec,
+    PilotsSpec,
     Recipe,
     WatchedSpec,
 )
@@ -46,7 +47,7 @@ from ringfort.core.values import client_id
 from ringfort.engine.signed import People
 from ringfort.identity.keyfiles import load_signing_key
 from ringfort.rounds.checkpoint import CHECKPOINTS, Signing
-from ringfort.detect import Drift, InCohort, OwnPast, Policy, Watch, recommended, score
+from ringfort.detect import Calibrated, Calibration, Drift, InCohort, OwnPast, Policy, Watch, recommended, score
 from ringfort.rounds.fuse import Defence
 from ringfort.rounds.gate import Gate
 from ringfort.rounds.places import place
@@ -60,6 +61,7 @@ __all__ = [
     "family",
     "manifest",
     "model",
+    "pilot_specs",
     "rule",
     "sanitiser",
     "scenario",
@@ -127,9 +129,9 @@ def rule(spec: Any, f: int) -> Any:
     return _part(RULES, spec, f)
 
 
-def defence(recipe: Recipe) -> Defence:
+def defence(recipe: Recipe, calibrations: tuple[Calibration, ...] = ()) -> Defence:
     """The recipe's defence: its rule, and its watch if it has one."""
-    made = Defence(rule(recipe.defence.rule, recipe.defence.f), watch(recipe))
+    made = Defence(rule(recipe.defence.rule, recipe.defence.f), watch(recipe, calibrations))
     if made.watch is not None and isinstance(recipe.privacy, CentralSpec):
         raise Incompatible(
             "central noise counts on every admitted update in the sum, and the watch takes some out: leave out [watch] "
@@ -138,8 +140,13 @@ def defence(recipe: Recipe) -> Defence:
     return made
 
 
-def watch(recipe: Recipe) -> Watch | None:
+def watch(recipe: Recipe, calibrations: tuple[Calibration, ...] = ()) -> Watch | None:
     """The recipe's watch.
+
+    Args:
+        recipe: whose.
+        calibrations: what its `pilots` detectors compare with, in their order. Without them, stand-ins of the right
+            size: enough to see whether the watch fits, nothing to run.
 
     Raises:
         InvalidValue (RF104), UnknownName (RF101): neither a preset nor detectors, or detectors that do not fit.
@@ -154,9 +161,26 @@ def watch(recipe: Recipe) -> Watch | None:
     elif spec.detectors is None or spec.reputation is None:
         raise InvalidValue('[watch] needs detectors and reputation, or preset = "recommended"')
     else:
-        detectors = tuple(_detector(one) for one in spec.detectors)
+        ready = iter(calibrations or (_stand_in(one, recipe) for one in pilot_specs(recipe)))
+        detectors = tuple(
+            Calibrated(score(one.score), next(ready)) if isinstance(one, PilotsSpec) else _detector(one)
+            for one in spec.detectors
+        )
         made = Watch(detectors, Policy(alpha=spec.alpha, reputation=spec.reputation))
     return replace(made, policy=replace(made.policy, **spec.model_dump(include={"suspicious", "trial", "term"})))
+
+
+def pilot_specs(recipe: Recipe) -> tuple[PilotsSpec, ...]:
+    """The detectors that compare with pilots."""
+    named = () if recipe.watch is None else recipe.watch.detectors or ()
+    return tuple(one for one in named if isinstance(one, PilotsSpec))
+
+
+def _stand_in(spec: PilotsSpec, recipe: Recipe) -> Calibration:
+    """As many peaks as the pilots will give if every client takes part, none of them measured."""
+    clients = getattr(recipe.data.split, "clients", 1_000)
+    peaks = np.arange(spec.federations * clients, dtype=np.float64)
+    return Calibration(score(spec.score).name, min(spec.window, recipe.train.rounds), recipe.train.rounds, peaks)
 
 
 def _detector(spec: Any) -> Any:
@@ -169,7 +193,7 @@ def _detector(spec: Any) -> Any:
             return Drift(score(spec.score))
 
 
-def wall(spec: Any, recipe: Recipe) -> Defence:
+def wall(spec: Any, recipe: Recipe, calibrations: tuple[Calibration, ...] = ()) -> Defence:
     """One of a drill's walls: a rule, or the watch and a rule.
 
     Raises:
@@ -177,7 +201,7 @@ def wall(spec: Any, recipe: Recipe) -> Defence:
     """
     if not isinstance(spec, WatchedSpec):
         return Defence(rule(spec, recipe.defence.f))
-    made = watch(recipe)
+    made = watch(recipe, calibrations)
     if made is None:
         raise InvalidValue("a wall of this drill starts with the watch: say in a [watch] table what it looks at")
     return Defence(rule(spec.rule, recipe.defence.f), made)
@@ -301,7 +325,7 @@ def _root(recipe: Recipe, test: Dataset) -> tuple[Dataset | None, Dataset]:
     return test.take(np.sort(order[:count])), test.take(np.sort(order[count:]))
 
 
-def drill(recipe: Recipe, split: data.Split) -> Drill:
+def drill(recipe: Recipe, split: data.Split, calibrations: tuple[Calibration, ...] = ()) -> Drill:
     """The recipe's drill over loaded data.
 
     Raises:
@@ -318,7 +342,7 @@ def drill(recipe: Recipe, split: data.Split) -> Drill:
         title=recipe.title,
         scenario=scenario(recipe, split),
         attacks=tuple(ATTACKS[a.name](**a.model_dump(exclude={"name"})) for a in spec.attacks),
-        walls=tuple(wall(w, recipe) for w in spec.walls),
+        walls=tuple(wall(w, recipe, calibrations) for w in spec.walls),
         f=recipe.defence.f,
         hostile_fraction=spec.hostile_fraction,
         seeds=tuple(spec.seeds),

@@ -366,7 +366,16 @@ class ChartSpec(_Strict):
     score: ScoreNames
 
 
-DetectorSpec = Annotated[OwnPastSpec | InCohortSpec | ChartSpec, Field(discriminator="name")]
+class PilotsSpec(_Strict):
+    """Compares each client with those of honest pilot federations, which are run first. May quarantine."""
+
+    name: Literal["pilots"]
+    score: ScoreNames
+    federations: int = Field(ge=1, description="pilots; together they need 1/alpha - 1 clients")
+    window: int = Field(ge=1, description="rounds over which a client's scores are averaged")
+
+
+DetectorSpec = Annotated[OwnPastSpec | PilotsSpec | InCohortSpec | ChartSpec, Field(discriminator="name")]
 
 
 class WatchSpec(_Strict):

@@ -220,3 +220,41 @@ def test_a_watched_wall_can_be_named_in_must_hold(ringfort, recipe, tmp_path):
     result = ringfort("drill", recipe, "--out", tmp_path / "drill", "--must-hold", "watch | median")
     assert result.exit_code == 2
     assert "unknown wall" in result.stderr
+
+
+PILOTED = """
+[watch]
+alpha = 0.05
+detectors = [
+  { name = "pilots", score = ["norm", "cosine"], federations = 2, window = 2 },
+  { name = "in-cohort", score = ["norm", "cosine"] },
+]
+reputation = "together"
+"""
+
+
+def test_pilots_run_first_and_are_kept_for_resume(ringfort, tmp_path):
+    path, folder = tmp_path / "piloted.toml", tmp_path / "piloted"
+    path.write_text(RECIPE + PILOTED)
+    first = ringfort("train", path, "--out", folder, "--set", "train.rounds=2")
+    assert first.exit_code == 0, first.stderr
+    assert "pilots: 2 honest federations of 2 rounds for norm, cosine" in first.stderr
+    kept = (folder / "pilots.json").read_bytes()
+    [calibration] = json.loads(kept)["calibrations"]
+    assert (calibration["horizon"], calibration["window"], len(calibration["peaks"])) == (2, 2, 20)
+    records, _ = read_records(folder)
+    assert {one["detector"] for one in records[-1].watch["evidence"]} <= {"together", "together-pilots"}
+    again = ringfort("train", path, "--out", folder, "--resume", "--set", "train.rounds=2")
+    assert again.exit_code == 0, again.stderr
+    assert "pilots:" not in again.stderr
+    assert (folder / "pilots.json").read_bytes() == kept
+    longer = ringfort("train", path, "--out", folder, "--resume", "--set", "train.rounds=4")
+    assert "calibrated on pilots of 2 rounds, and this federation has 4" in longer.stderr
+    (folder / "pilots.json").write_bytes(kept[:-20])
+    assert "RF702" in ringfort("train", path, "--out", folder, "--resume", "--set", "train.rounds=2").stderr
+
+
+def test_too_few_pilots_for_alpha_are_refused_before_anything_runs(ringfort, tmp_path):
+    path = tmp_path / "piloted.toml"
+    path.write_text(RECIPE + PILOTED.replace("0.05", "0.01"))
+    assert "20 pilot clients" in ringfort("recipe", "validate", path).stderr

@@ -43,6 +43,7 @@ def drill(
     from ringfort import data, report
     from ringfort.app import build
     from ringfort.app import recipe as recipes
+    from ringfort.app.piloted import calibrations
     from ringfort.app.results import drill_folder, new_folder, write_provenance
     from ringfort.audit.drill_findings import drill_findings
     from ringfort.audit.results import Outcome, Point, Trial
@@ -55,6 +56,8 @@ def drill(
     for wall in must_hold or ():
         if wall not in {w.name for w in plan.walls}:
             raise UnknownName.of("wall", wall, [w.name for w in plan.walls])
+    if pilots := calibrations(read, plan.scenario, folder, lambda said: quiet or typer.echo(said, err=True)):
+        plan = build.drill(read, split, pilots)
     manifest = build.manifest(read, split)
     write_provenance(folder, read, manifest)
     total = len(plan.keys())

@@ -40,6 +40,7 @@ def train(
     from ringfort.app import build
     from ringfort.app import recipe as recipes
     from ringfort.app.model_audit import release
+    from ringfort.app.piloted import calibrations
     from ringfort.app.private import private
     from ringfort.app.results import new_folder, run_folder, write_provenance
     from ringfort.audit.results import Point
@@ -58,6 +59,10 @@ def train(
         if journal.head is None or journal.head.recipe == scenario.recipe:
             write_provenance(folder, read, build.manifest(read, split))
         scenario = build.authenticated(read, scenario, folder)
+        scenario.require(defence, read.defence.f, Seeds(read.seed))
+        defence = build.defence(
+            read, calibrations(read, scenario, folder, lambda said: quiet or typer.echo(said, err=True))
+        )
         made = private(read, scenario, defence.rule.name, folder, stack)
         begun = False
 
