@@ -344,10 +344,9 @@ def loop(seeds: int) -> dict[str, Any]:
     return {"honest": honest_ones, "sleepers": sleepers(seeds)}
 
 
-def sleepers(seeds: int, rounds: int = 60) -> dict[str, Any]:
+def sleepers(seeds: int, rounds: int = 60, rules: tuple[Any, ...] = (TrimmedMean(f=4), Mean())) -> dict[str, Any]:
     """Four that wake up in round 31: who is quarantined, and what the model loses, with and without the watch."""
     found: dict[str, Any] = {}
-    rules = (Mean(), TrimmedMean(f=4))
     watches: dict[str, dict[str, Watch | None]] = {
         rule.name: {"none": None, "recommended": recommended(0.01), "piloted": piloted(0, rounds, rule, 0.01)}
         for rule in rules

@@ -25,7 +25,7 @@ _FILE = "pilots.json"
 
 
 def calibrations(
-    recipe: Recipe, scenario: Scenario, folder: Path, say: Callable[[str], object]
+    recipe: Recipe, scenario: Scenario, folder: Path, say: Callable[[str], None]
 ) -> tuple[Calibration, ...]:
     """What the recipe's `pilots` detectors compare with, in their order; nothing for a recipe without.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from ringfort.app.commands.shared import (
     leave_if_failing,
     print_result,
     reported,
+    say,
     say_written,
 )
 
@@ -56,7 +58,7 @@ def drill(
     for wall in must_hold or ():
         if wall not in {w.name for w in plan.walls}:
             raise UnknownName.of("wall", wall, [w.name for w in plan.walls])
-    if pilots := calibrations(read, plan.scenario, folder, lambda said: quiet or typer.echo(said, err=True)):
+    if pilots := calibrations(read, plan.scenario, folder, partial(say, quiet=quiet)):
         plan = build.drill(read, split, pilots)
     manifest = build.manifest(read, split)
     write_provenance(folder, read, manifest)

@@ -93,6 +93,12 @@ def print_result(thing: Any) -> None:
     Console().print(thing)
 
 
+def say(text: str, *, quiet: bool) -> None:
+    """Talk, on stderr."""
+    if not quiet:
+        typer.echo(text, err=True)
+
+
 def say_written(quiet: bool, written: list[Path]) -> None:
     """Name the files that a command wrote, on stderr."""
     if not quiet:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ringfort.app.commands.shared import Json, Out, Overrides, Quiet, RecipePath, print_result, reported, say_written
+from ringfort.app.commands.shared import (
+    Json,
+    Out,
+    Overrides,
+    Quiet,
+    RecipePath,
+    print_result,
+    reported,
+    say,
+    say_written,
+)
 
 __all__ = ["train"]
 
@@ -60,9 +71,7 @@ def train(
             write_provenance(folder, read, build.manifest(read, split))
         scenario = build.authenticated(read, scenario, folder)
         scenario.require(defence, read.defence.f, Seeds(read.seed))
-        defence = build.defence(
-            read, calibrations(read, scenario, folder, lambda said: quiet or typer.echo(said, err=True))
-        )
+        defence = build.defence(read, calibrations(read, scenario, folder, partial(say, quiet=quiet)))
         made = private(read, scenario, defence.rule.name, folder, stack)
         begun = False
 
