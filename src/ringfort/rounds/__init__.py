@@ -1,5 +1,7 @@
 """Floor 2: the round, the federation loop and the journal. No sockets, no clocks: those are the engine's."""
 
+from ringfort.rounds.decisions import Decision, Decisions
+from ringfort.rounds.dossier import Dossier, dossiers
 from ringfort.rounds.federation import Federation, State
 from ringfort.rounds.fuse import Defence, Fused, History, fuse, needs, require
 from ringfort.rounds.gate import Admitted, Gate, RoundPlan
@@ -8,7 +10,10 @@ from ringfort.rounds.record import RoundRecord
 
 __all__ = [
     "Admitted",
+    "Decision",
+    "Decisions",
     "Defence",
+    "Dossier",
     "Federation",
     "Fused",
     "Gate",
@@ -17,6 +22,7 @@ __all__ = [
     "RoundPlan",
     "RoundRecord",
     "State",
+    "dossiers",
     "fuse",
     "needs",
     "read_records",

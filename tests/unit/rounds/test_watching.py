@@ -224,6 +224,32 @@ def test_cohorts_are_drawn_from_those_who_may_be_asked(toy, watch):
     assert barred[-1] == {"c0", "c1"}
 
 
+def test_poisson_coins_are_tossed_for_everybody_and_the_barred_are_struck(toy, watch, tmp_path):
+    Decisions(tmp_path).append(Decision("revoke", client_id("c0"), "left", "ann"))
+    watched = {"defence": Defence(Mean(), watch()), "decisions": Decisions(tmp_path).since}
+    plain, struck = (records_of(toy.federation(n=8, rounds=8, rate=0.6, **more)) for more in ({}, watched))
+    assert any("c0" in record.cohort for record in plain)
+    assert [record.cohort for record in struck[1:]] == [
+        tuple(client for client in record.cohort if client != "c0") for record in plain[1:]
+    ]
+
+
+def test_a_poisson_cohort_of_barred_clients_only_makes_no_step(toy, watch, tmp_path):
+    for name in toy.names(5)[1:]:
+        Decisions(tmp_path).append(Decision("revoke", name, "left", "ann"))
+    federation = toy.federation(
+        rounds=12, rate=0.6, defence=Defence(Mean(), watch()), decisions=Decisions(tmp_path).since
+    )
+    cohorts = []
+    state = federation.begin()
+    for _ in range(12):
+        state = federation.step(state)
+        cohorts.append(state.record.cohort)
+        if not state.record.cohort:
+            assert state.record.next_model == state.record.model
+    assert () in cohorts
+
+
 def test_quarantines_lower_f_where_n_became_too_small(toy, watch):
     defence = Defence(TrimmedMean(f=2), watch("c0", since=2, term=30))
     labels = [record.rule.split(" | ")[1] for record in records_of(toy.federation(rounds=4, defence=defence))[1:]]
