@@ -45,9 +45,9 @@ from ringfort.core.randomness import Seeds
 from ringfort.core.seal import Seal
 from ringfort.core.values import client_id
 from ringfort.engine.signed import People
+from ringfort.detect import Calibrated, Calibration, Drift, InCohort, OwnPast, Policy, Watch, recommended, score
 from ringfort.identity.keyfiles import load_signing_key
 from ringfort.rounds.checkpoint import CHECKPOINTS, Signing
-from ringfort.detect import Calibrated, Calibration, Drift, InCohort, OwnPast, Policy, Watch, recommended, score
 from ringfort.rounds.fuse import Defence
 from ringfort.rounds.gate import Gate
 from ringfort.rounds.places import place
