@@ -44,8 +44,8 @@ from ringfort.core.ports import LocalTraining, Model
 from ringfort.core.randomness import Seeds
 from ringfort.core.seal import Seal
 from ringfort.core.values import client_id
-from ringfort.engine.signed import People
 from ringfort.detect import Calibrated, Calibration, Drift, InCohort, OwnPast, Policy, Watch, recommended, score
+from ringfort.engine.signed import People
 from ringfort.identity.keyfiles import load_signing_key
 from ringfort.rounds.checkpoint import CHECKPOINTS, Signing
 from ringfort.rounds.fuse import Defence

@@ -69,9 +69,9 @@ def train(
     with ExitStack() as stack, Journal(folder, signing) as journal, report.TrainProgress(quiet=quiet) as progress:
         if journal.head is None or journal.head.recipe == scenario.recipe:
             write_provenance(folder, read, build.manifest(read, split))
-        scenario = build.authenticated(read, scenario, folder)
         scenario.require(defence, read.defence.f, Seeds(read.seed))
         defence = build.defence(read, calibrations(read, scenario, folder, partial(say, quiet=quiet)))
+        scenario = build.authenticated(read, scenario, folder)
         made = private(read, scenario, defence.rule.name, folder, stack)
         begun = False
 
