@@ -1,0 +1,84 @@
+"""A run's folder as it grows: new records are read and checked as they are committed, without a lock."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ringfort.core.errors import BrokenChain, DataUnavailable
+from ringfort.rounds.record import RoundRecord
+
+__all__ = ["Tail"]
+
+
+@dataclass
+class Tail:
+    """The records of a run, from the first on, and whatever is new since the last look.
+
+    Args:
+        folder: of the run.
+
+    Guarantees:
+        Every record continues the chain of those before it, or `look` raises; a line that is still being written waits.
+        A look without news costs one stat call.
+
+    Raises:
+        DataUnavailable (RF106): there is no run in the folder.
+        BrokenChain (RF701): a record was edited, dropped or inserted, or the file was cut, since the last look.
+    """
+
+    folder: Path
+    records: list[RoundRecord] = field(default_factory=list)
+    _read: int = 0
+
+    def __post_init__(self) -> None:
+        if not self._path.is_file():
+            raise DataUnavailable(f"{self.folder} holds no run: there is no rounds.jsonl in it")
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / "rounds.jsonl"
+
+    def look(self) -> list[RoundRecord]:
+        """Records that were committed since the last look."""
+        try:
+            size = os.stat(self._path).st_size
+            if size == self._read:
+                return []
+            if size < self._read:
+                raise BrokenChain("rounds.jsonl became shorter: committed records were removed")
+            with self._path.open("rb") as file:
+                file.seek(self._read)
+                data = file.read(size - self._read)
+        except OSError as error:
+            raise DataUnavailable(f"cannot read {self._path}: {error.strerror or error}") from error
+        new: list[RoundRecord] = []
+        for line in data[: data.rfind(b"\n") + 1].splitlines(keepends=True):
+            record = self._record(line, (self.records + new)[-1:] or None)
+            new.append(record)
+            self._read += len(line)
+        self.records += new
+        return new
+
+    def _record(self, line: bytes, last: list[RoundRecord] | None) -> RoundRecord:
+        number = last[0].round + 1 if last else 0
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            raise BrokenChain(f"record {number} of rounds.jsonl is not JSON") from error
+        record = RoundRecord.from_json(value if isinstance(value, dict) else {})
+        prev, run = (last[0].digest, last[0].run) if last else ("", record.run)
+        if (record.prev, record.round, record.run) != (prev, number, run):
+            raise BrokenChain(f"record {number} of rounds.jsonl does not continue the chain")
+        return record
+
+    def recipe(self) -> dict[str, Any]:
+        """The run's resolved recipe; empty where there is none to be read."""
+        try:
+            return tomllib.loads((self.folder / "recipe.toml").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
