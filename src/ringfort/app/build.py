@@ -29,8 +29,9 @@ from ringfort.app.recipe import (
     PilotsSpec,
     Recipe,
     WatchedSpec,
+    WornSpec,
 )
-from ringfort.attacks import ATTACKS
+from ringfort.attacks import ATTACKS, WRAPPERS
 from ringfort.audit.drill import Drill
 from ringfort.audit.results import Manifest, Thresholds
 from ringfort.audit.scenario import Scenario
@@ -54,6 +55,7 @@ from ringfort.rounds.places import place
 from ringfort.secagg.seals import SEALS
 
 __all__ = [
+    "attack",
     "authenticated",
     "defence",
     "drill",
@@ -207,6 +209,16 @@ def wall(spec: Any, recipe: Recipe, calibrations: tuple[Calibration, ...] = ()) 
     return Defence(rule(spec.rule, recipe.defence.f), made)
 
 
+def attack(spec: Any) -> Any:
+    """A recipe's attack, in all that it wears."""
+    if not isinstance(spec, WornSpec):
+        return ATTACKS[spec.name](**spec.model_dump(exclude={"name"}))
+    made = attack(spec.attack)
+    for layer in reversed(spec.wrappers):
+        made = WRAPPERS[layer.name](inner=made, **layer.model_dump(exclude={"name"}))
+    return made
+
+
 def seal(recipe: Recipe) -> Seal | None:
     """The recipe's seal, without the noise that [privacy] may add to it."""
     spec = recipe.seal
@@ -341,7 +353,7 @@ def drill(recipe: Recipe, split: data.Split, calibrations: tuple[Calibration, ..
     return Drill(
         title=recipe.title,
         scenario=scenario(recipe, split),
-        attacks=tuple(ATTACKS[a.name](**a.model_dump(exclude={"name"})) for a in spec.attacks),
+        attacks=tuple(attack(a) for a in spec.attacks),
         walls=tuple(wall(w, recipe, calibrations) for w in spec.walls),
         f=recipe.defence.f,
         hostile_fraction=spec.hostile_fraction,

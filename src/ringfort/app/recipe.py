@@ -16,7 +16,7 @@ import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 
 from ringfort.aggregate import MIXINGS, RULES
-from ringfort.attacks import ATTACKS
+from ringfort.attacks import ATTACKS, WRAPPERS
 from ringfort.client.sanitise import CHECKS
 from ringfort.core.docs import title
 from ringfort.core.errors import ConfigError, DataUnavailable, InvalidValue, UnknownName
@@ -75,7 +75,18 @@ def _in_a_row(value: object) -> object:
     return _name_only(value)
 
 
+def _worn(value: object) -> object:
+    """`"sleeper | pixel-backdoor"` and the same as a list are short for an attack that another one wears."""
+    if isinstance(value, str) and "|" in value:
+        value = [part.strip() for part in value.split("|")]
+    if isinstance(value, list) and value:
+        return {"name": "worn", "wrappers": value[:-1], "attack": value[-1]}
+    return _name_only(value)
+
+
 if TYPE_CHECKING:
+    WrapperSpec: TypeAlias = _Named
+    SingleAttackSpec: TypeAlias = _Named
     MixingSpec: TypeAlias = _Named
     SingleRuleSpec: TypeAlias = _Named
     RuleSpec: TypeAlias = _Named
@@ -86,8 +97,10 @@ else:
     _rules = _models(RULES, given=frozenset({"f"}))
     MixingSpec = _one_of(_models(MIXINGS, given=frozenset({"f"})))
     SingleRuleSpec = _one_of(_rules)
-    AttackSpec = _one_of(_models(ATTACKS))
     CheckSpec = _one_of(_models(CHECKS, given=frozenset({"reference"})))
+    _attacks = _models(ATTACKS)
+    SingleAttackSpec = _one_of(_attacks)
+    WrapperSpec = _one_of(_models(WRAPPERS, given=frozenset({"inner"})))
     SealSpec = _one_of(_models(SEALS, given=frozenset({"noise"})))
 
 
@@ -99,8 +112,17 @@ class ChainSpec(_Named):
     rule: SingleRuleSpec
 
 
+class WornSpec(_Named):
+    """An attack, and what is done to its updates and when, from the outside in."""
+
+    name: Literal["worn"]
+    wrappers: list[WrapperSpec] = Field(min_length=1)
+    attack: SingleAttackSpec
+
+
 if not TYPE_CHECKING:
     RuleSpec = _one_of([*_rules, ChainSpec], _in_a_row)
+    AttackSpec = _one_of([*_attacks, WornSpec], _worn)
 
 
 class WatchedSpec(_Named):

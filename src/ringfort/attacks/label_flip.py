@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ringfort.attacks._rows import in_range, redrawn
 from ringfort.attacks.threat import Control, Knowledge, Predict, ThreatModel
 from ringfort.core.checks import fraction, whole
 from ringfort.core.dataset import Dataset
@@ -51,20 +52,10 @@ class LabelFlip:
 
     def poison(self, data: Dataset, rng: np.random.Generator) -> Dataset:
         """As many examples, with every one of the source class flipped. A client without any is left as it is."""
-        _in_range(data, source=self.source, target=self.target)
+        in_range(data, source=self.source, target=self.target)
         flipped = data.labels == self.source
         poisoned = data.with_rows(data.inputs, np.where(flipped, self.target, data.labels))
-        if self.fraction is None or flipped.all() or not flipped.any():
-            return poisoned
-        count = round(self.fraction * len(data))
-        return poisoned.take(
-            np.concatenate(
-                [
-                    rng.choice(np.flatnonzero(flipped), count),
-                    rng.choice(np.flatnonzero(~flipped), len(data) - count),
-                ]
-            )
-        )
+        return poisoned if self.fraction is None else redrawn(poisoned, flipped, self.fraction, rng)
 
     def success(self, predict: Predict, test: Dataset) -> float:
         """How often a test input of the source class is taken for the target class.
@@ -72,14 +63,10 @@ class LabelFlip:
         Raises:
             Incompatible (RF103): there is no such input, so there is nothing to measure.
         """
-        _in_range(test, source=self.source, target=self.target)
+        in_range(test, source=self.source, target=self.target)
         rows = np.flatnonzero(test.labels == self.source)
         if not len(rows):
             raise Incompatible(
                 f"{self.name} cannot be measured: none of {len(test)} test examples is of class {self.source}"
             )
         return float(np.mean(predict(test.inputs[rows]) == self.target))
-
-
-def _in_range(data: Dataset, **classes: int) -> None:
-    whole(0, len(data.classes) - 1, **classes)

@@ -15,7 +15,7 @@ from ringfort.core.checks import whole
 from ringfort.core.errors import ToleranceExceeded
 from ringfort.core.values import F32, F64
 
-__all__ = ["OptimisedALIE", "OptimisedIPM", "OptimisedMinMax", "OptimisedScaling"]
+__all__ = ["OptimisedALIE", "OptimisedIPM", "OptimisedMinMax", "OptimisedScaling", "along"]
 
 _NEAREST: Final = 2.0**-4
 _FURTHEST: Final = 2.0**8
@@ -52,7 +52,7 @@ class OptimisedALIE(Untargeted):
 
     def craft(self, view: AttackerView, rng: np.random.Generator) -> F32:  # noqa: ARG002
         """(k, d): k times the same update."""
-        return _along(view, push_of(view.honest_updates.astype(np.float64), "std"), self.evaluations)
+        return along(view, push_of(view.honest_updates.astype(np.float64), "std"), self.evaluations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class OptimisedIPM(Untargeted):
 
     def craft(self, view: AttackerView, rng: np.random.Generator) -> F32:  # noqa: ARG002
         """(k, d): k times the same update."""
-        return _along(view, push_of(view.honest_updates.astype(np.float64), "unit"), self.evaluations)
+        return along(view, push_of(view.honest_updates.astype(np.float64), "unit"), self.evaluations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class OptimisedMinMax(Untargeted):
 
     def craft(self, view: AttackerView, rng: np.random.Generator) -> F32:  # noqa: ARG002
         """(k, d): k times the same update."""
-        return _along(view, push_of(view.honest_updates.astype(np.float64), self.direction), self.evaluations)
+        return along(view, push_of(view.honest_updates.astype(np.float64), self.direction), self.evaluations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +132,10 @@ class OptimisedScaling(Untargeted):
 
     def craft(self, view: AttackerView, rng: np.random.Generator) -> F32:  # noqa: ARG002
         """(k, d): k times the same update."""
-        return _along(view, view.own_updates.mean(axis=0, dtype=np.float64), self.evaluations)
+        return along(view, view.own_updates.mean(axis=0, dtype=np.float64), self.evaluations)
 
 
-def _along(view: AttackerView, push: F64, evaluations: int) -> F32:
+def along(view: AttackerView, push: F64, evaluations: int) -> F32:
     """(k, d): the honest mean plus as much of the push as moves the defence's step furthest that way.
 
     Distances are counted in honest deviations (the root of the mean squared distance from the honest mean), so that the

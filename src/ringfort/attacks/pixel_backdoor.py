@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ringfort.attacks.threat import Control, Knowledge, Predict, ThreatModel
-from ringfort.core.checks import fraction, whole
-from ringfort.core.dataset import Dataset
-from ringfort.core.errors import Incompatible
+from ringfort.attacks.trigger import Patch, Stamping
 
 __all__ = ["PixelBackdoor"]
 
 
 @dataclass(frozen=True, slots=True)
-class PixelBackdoor:
+class PixelBackdoor(Stamping):
     """Pixel backdoor (BadNets): a white square in the corner makes the model answer `target`.
 
     Args:
@@ -35,52 +29,8 @@ class PixelBackdoor:
     fraction: float
     size: int = 3
     name: ClassVar[str] = "pixel-backdoor"
-    metric: ClassVar[str] = "share of triggered test inputs of other classes that get the target class"
-    threat: ClassVar[ThreatModel] = ThreatModel(
-        goal="Make every input with the trigger get the target class, and leave all others alone.",
-        knows=Knowledge.OWN_DATA,
-        controls=Control.DATA,
-        colludes=True,
-    )
 
-    def __post_init__(self) -> None:
-        whole(0, target=self.target)
-        whole(1, size=self.size)
-        fraction(fraction=self.fraction)
-
-    def stamp(self, inputs: NDArray[Any]) -> NDArray[Any]:
-        """A copy of images (N, channels, H, W) with the trigger on each; white is 255 or 1.0 by dtype.
-
-        Raises:
-            Incompatible (RF103): the inputs are not images, or too small for the trigger.
-        """
-        if inputs.ndim != 4 or min(inputs.shape[2:]) <= self.size:
-            raise Incompatible(
-                f"{self.name} needs images (N, channels, H, W) larger than {self.size} pixels, got {inputs.shape}"
-            )
-        stamped = np.array(inputs)
-        low, high = -1 - self.size, -1
-        stamped[:, :, low:high, low:high] = 255 if stamped.dtype == np.uint8 else 1
-        return stamped
-
-    def poison(self, data: Dataset, rng: np.random.Generator) -> Dataset:
-        """The same examples with `fraction` of them stamped and relabelled."""
-        whole(0, len(data.classes) - 1, target=self.target)
-        rows = rng.permutation(len(data))[: round(self.fraction * len(data))]
-        inputs, labels = np.array(data.inputs), data.labels.copy()
-        inputs[rows], labels[rows] = self.stamp(inputs[rows]), self.target
-        return data.with_rows(inputs, labels)
-
-    def success(self, predict: Predict, test: Dataset) -> float:
-        """attack_success_rate: how often a stamped test input that is not of the target class gets it.
-
-        Raises:
-            Incompatible (RF103): there is no such input, so there is nothing to measure.
-        """
-        whole(0, len(test.classes) - 1, target=self.target)
-        rows = np.flatnonzero(test.labels != self.target)
-        if not len(rows):
-            raise Incompatible(
-                f"{self.name} cannot be measured: all of {len(test)} test examples are of class {self.target}"
-            )
-        return float(np.mean(predict(self.stamp(test.inputs[rows])) == self.target))
+    @property
+    def trigger(self) -> Patch:
+        """The square."""
+        return Patch(self.size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
@@ -19,9 +19,11 @@ __all__ = [
     "AttackerView",
     "Control",
     "DataAttack",
+    "DividedAttack",
     "Knowledge",
     "Memory",
     "Oracle",
+    "OwnClient",
     "Predict",
     "RoundDataAttack",
     "Score",
@@ -91,6 +93,30 @@ class ThreatModel:
     colludes: bool
 
 
+class OwnClient(Protocol):
+    """One of the clients that the attackers hold, for attacks that train it in their own way."""
+
+    @property
+    def steps(self) -> int:
+        """How many minibatches it was told to train."""
+        ...
+
+    def poisoned(self, attack: Attack, /) -> Dataset:
+        """What it would train on in this round if its data were poisoned like that; its own data if they are not."""
+        ...
+
+    def train(self, data: Dataset, start: F32 | None = None, steps: int | None = None) -> F32:
+        """What it learns from data, however many there are, as the way from the model of the round: (d,) float32.
+
+        Args:
+            data: to train on.
+            start: where to begin, as the way from the model of the round; None begins there and, for as many steps as
+                told, trains exactly as told.
+            steps: minibatches; None takes as many as told.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class AttackerView:
     """The world as the attackers of one round may see it. Reaching for more raises NotGranted (RF108).
@@ -110,6 +136,11 @@ class AttackerView:
     _past_model: F32 | None = None
     _oracle: Oracle | None = None
     memory: Memory = field(default_factory=dict)
+    _own_clients: tuple[OwnClient, ...] = ()
+
+    def narrowed(self, threat: ThreatModel) -> AttackerView:
+        """The same world for an attack inside an attack, which is granted what both are."""
+        return replace(self, threat=replace(threat, knows=threat.knows & self.threat.knows))
 
     def _grant(self, what: Knowledge, value: T) -> T:
         if what not in self.threat.knows:
@@ -144,6 +175,18 @@ class AttackerView:
         return self._grant(Knowledge.OWN_UPDATES, self._own_updates)
 
     @property
+    def own_clients(self) -> tuple[OwnClient, ...]:
+        """The attackers' k clients, in the order of `own_updates`; needs the grant of their data.
+
+        Raises:
+            Incompatible (RF103): it is granted, but there are only updates here and no clients.
+        """
+        clients = self._grant(Knowledge.OWN_DATA, self._own_clients)
+        if len(clients) != self.k:
+            raise Incompatible("the attack trains its own clients, and this harness has none: leave the attack out")
+        return clients
+
+    @property
     def k(self) -> int:
         """How many clients the attackers hold in this round."""
         return len(self._own_updates)
@@ -171,9 +214,15 @@ class AttackerView:
 class Attack(Protocol):
     """Common to all attacks: a name, a threat model and a way to tell how well it did."""
 
-    name: ClassVar[str]
-    metric: ClassVar[str]
-    """What `success` means in words; empty if the harm is lost accuracy."""
+    @property
+    def name(self) -> str:
+        """What recipes and reports call it; in most attacks a class variable."""
+        ...
+
+    @property
+    def metric(self) -> str:
+        """What `success` means in words; empty if the harm is lost accuracy."""
+        ...
 
     @property
     def threat(self) -> ThreatModel:
@@ -202,6 +251,15 @@ class DataAttack(Attack, Protocol):
 
     def poison(self, data: Dataset, rng: np.random.Generator) -> Dataset:
         """The poisoned data of one attacking client."""
+        ...
+
+
+@runtime_checkable
+class DividedAttack(DataAttack, Protocol):
+    """Poisons each attacker's data in another way."""
+
+    def poison_as(self, rank: int, data: Dataset, rng: np.random.Generator) -> Dataset:
+        """The poisoned data of the attacking client of this rank, from 0 in the order of their names."""
         ...
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from ringfort.attacks.threat import (
     Attack,
     AttackerView,
     DataAttack,
+    DividedAttack,
     Knowledge,
     Memory,
     Oracle,
@@ -20,6 +22,7 @@ from ringfort.attacks.threat import (
 from ringfort.audit.measure import scorer
 from ringfort.client.node import LocalClient
 from ringfort.core.context import RoundContext, wants
+from ringfort.core.dataset import Dataset
 from ringfort.core.errors import InvalidValue, MalformedUpdate
 from ringfort.core.ports import Exchange, Model, Outcome, Reply
 from ringfort.core.randomness import Seeds
@@ -30,7 +33,7 @@ from ringfort.engine.in_process import InProcess, Node
 from ringfort.rounds.fuse import Defence, fuse
 from ringfort.rounds.gate import Gate, norm
 
-__all__ = ["Infiltrated", "LiveDefence", "Turncoat", "infiltrate"]
+__all__ = ["Infiltrated", "Lab", "LiveDefence", "Turncoat", "infiltrate"]
 
 
 def infiltrate(
@@ -46,9 +49,10 @@ def infiltrate(
     """The clients on the in-process engine, with `hostile` ones under the attack's control.
 
     A data attack poisons what the hostile clients hold, before they train, once or in every round. An update attack
-    replaces what they send. Nobody else notices: the messages pass the same gate. `live` answers attacks that are
-    granted the defence. `sanitise` is what owners do to their data before they train; hostile ones leave it out. With
-    `owners_are_honest` a data attack is an infection that its victims do not know of: they sanitise what it left.
+    replaces what they send; one that is granted its clients' data may train these clients in its own way. Nobody else
+    notices: the messages pass the same gate. `live` answers attacks that are granted the defence. `sanitise` is what
+    owners do to their data before they train; hostile ones leave it out. With `owners_are_honest` a data attack is an
+    infection that its victims do not know of: they sanitise what it left.
 
     Raises:
         InvalidValue (RF104): a hostile client that does not exist.
@@ -57,9 +61,9 @@ def infiltrate(
     strangers = sorted(set(hostile) - set(known))
     if strangers:
         raise InvalidValue(f"hostile clients that do not exist: {', '.join(strangers)}")
+    lab = Lab({name: known[name] for name in sorted(hostile)}, seeds)
     if isinstance(attack, DataAttack):
-        for name in hostile:
-            known[name] = _poisoned(known[name], attack, seeds)
+        known |= {name: replace(known[name], data=lab.poisoned(name, attack)) for name in hostile}
     if sanitise is not None:
         cleaning = [name for name in known if owners_are_honest or name not in hostile]
         known |= {name: sanitise(known[name]) for name in cleaning}
@@ -69,13 +73,67 @@ def infiltrate(
     exchange: Exchange = InProcess(list(turned.values()), workers)
     if isinstance(attack, UpdateAttack):
         model = next(iter(known.values())).model
-        exchange = Infiltrated(exchange, attack, hostile, model, seeds, live)
+        exchange = Infiltrated(exchange, attack, hostile, model, seeds, live, lab)
     return exchange
 
 
-def _poisoned(client: LocalClient, attack: DataAttack, seeds: Seeds) -> LocalClient:
-    data = attack.poison(client.data, seeds.child("attack", attack.name, "poison", client.client))
-    return replace(client, data=data)
+@dataclass(frozen=True)
+class Lab:
+    """Where attackers poison the data of their own clients and train them as they like.
+
+    Args:
+        clients: theirs, in the order of names, with the data that they really hold.
+        seeds: for the attack's own choices.
+    """
+
+    clients: Mapping[ClientId, LocalClient]
+    seeds: Seeds
+    _kept: dict[tuple[ClientId, str], Dataset] = field(default_factory=dict, repr=False)
+
+    def poisoned(self, name: ClientId, attack: DataAttack) -> Dataset:
+        """The client's data under an attack that poisons once: the same in every round."""
+        if (name, attack.name) not in self._kept:
+            data, rng = self.clients[name].data, self.seeds.child("attack", attack.name, "poison", name)
+            if isinstance(attack, DividedAttack):
+                made = attack.poison_as(list(self.clients).index(name), data, rng)
+            else:
+                made = attack.poison(data, rng)
+            self._kept[name, attack.name] = made
+        return self._kept[name, attack.name]
+
+
+class _Bench:
+    """One of the attackers' own clients in one round: `ringfort.attacks.OwnClient`."""
+
+    def __init__(self, lab: Lab, name: ClientId, broadcast: Broadcast) -> None:
+        self._lab, self._client, self._broadcast = lab, lab.clients[name], broadcast
+        self._stretches = 0
+
+    @property
+    def steps(self) -> int:
+        return self._client.training.steps
+
+    def poisoned(self, attack: Attack, /) -> Dataset:
+        if isinstance(attack, DataAttack):
+            return self._lab.poisoned(self._client.client, attack)
+        if isinstance(attack, RoundDataAttack):
+            return _poisoned_now(self._client, attack, self._broadcast, self._lab.seeds)
+        return self._client.data
+
+    def train(self, data: Dataset, start: F32 | None = None, steps: int | None = None) -> F32:
+        path: tuple[str | int, ...] = ("train", self._broadcast.round, self._client.client)
+        if start is not None or steps is not None:
+            self._stretches += 1
+            path = (*path, self._stretches)
+        plan = self._client.training if steps is None else replace(self._client.training, steps=steps)
+        params = self._broadcast.params if start is None else self._broadcast.params + start
+        moved = self._client.model.train(params, data, plan, self._client.seeds.child(*path))
+        return moved if start is None else start + moved
+
+
+def _poisoned_now(client: LocalClient, attack: RoundDataAttack, broadcast: Broadcast, seeds: Seeds) -> Dataset:
+    rng = seeds.child("attack", attack.name, "poison", client.client, broadcast.round)
+    return attack.poison_round(client.data, scorer(client.model, broadcast.params, client.data), rng)
 
 
 @dataclass(frozen=True)
@@ -100,9 +158,7 @@ class Turncoat:
     def handle(self, stage: str, payload: bytes) -> bytes:
         """Answer one message of the server as the client would, on poisoned data."""
         broadcast = Broadcast.decode(payload, self.inner.model.schema)
-        rng = self.seeds.child("attack", self.attack.name, "poison", self.client, broadcast.round)
-        score = scorer(self.inner.model, broadcast.params, self.inner.data)
-        poisoned = self.attack.poison_round(self.inner.data, score, rng)
+        poisoned = _poisoned_now(self.inner, self.attack, broadcast, self.seeds)
         return replace(self.inner, data=poisoned).handle(stage, payload)
 
 
@@ -153,6 +209,7 @@ class Infiltrated:
         model: to read and write messages.
         seeds: for the attack's own choices.
         live: the defence, for attacks that are granted it.
+        lab: the hostile clients themselves, for attacks that are granted their data.
     """
 
     def __init__(
@@ -163,6 +220,7 @@ class Infiltrated:
         model: Model,
         seeds: Seeds,
         live: LiveDefence | None = None,
+        lab: Lab | None = None,
     ) -> None:
         self._inner = inner
         self._attack = attack
@@ -170,6 +228,7 @@ class Infiltrated:
         self._model = model
         self._seeds = seeds
         self._live = live
+        self._lab = lab
         self._memory: Memory = {}
         self._broadcasts: dict[int, F32] = {}
 
@@ -189,7 +248,9 @@ class Infiltrated:
         schema = self._model.schema
         broadcast = Broadcast.decode(payloads[own[0]], schema)
         view = self._view(broadcast, deltas, own)
-        crafted = self._attack.craft(view, self._seeds.child("attack", self._attack.name, "craft", broadcast.round))
+        rng = self._seeds.child("attack", self._attack.name, "craft", broadcast.round)
+        with threadpool_limits(limits=1):  # as where clients train: the number of threads can change the last bits
+            crafted = self._attack.craft(view, rng)
         for client, delta in zip(own, crafted, strict=True):
             body = encode_update(client, broadcast, delta, self._examples(replies[client]), schema)
             replies[client] = Reply(client, body)
@@ -213,6 +274,7 @@ class Infiltrated:
             past,
             oracle,
             self._memory,
+            () if self._lab is None else tuple(_Bench(self._lab, client, broadcast) for client in own),
         )
 
     def _delta(self, reply: Reply) -> F32:

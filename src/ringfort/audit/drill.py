@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from ringfort.aggregate.chain import Chain
 from ringfort.attacks.threat import Attack, DataAttack
+from ringfort.attacks.wrapper import Wrapper
 from ringfort.audit.exposure import exposure
 from ringfort.audit.judge import findings, judge
 from ringfort.audit.measure import predictor, recall
@@ -80,19 +81,29 @@ def wall_card(defence: Defence, n: int) -> WallCard:
 
 def attack_card(attack: Attack) -> AttackCard:
     """How a report introduces an attack; the words are its docstring's and its threat model's."""
-    kind: Any = type(attack)
+    layers = _layers(attack)
     return AttackCard(
         name=attack.name,
-        title=title(kind).partition(":")[0],
-        parameters={f.name: getattr(attack, f.name) for f in fields(kind)},
+        title=", ".join(title(type(layer)).partition(":")[0] for layer in layers),
+        parameters={
+            (f.name if layer is layers[-1] else f"{layer.word}.{f.name}"): getattr(layer, f.name)
+            for layer in layers
+            for f in fields(layer)
+            if f.name != "inner"
+        },
         goal=attack.threat.goal,
         knows=attack.threat.knows.words(),
         controls=attack.threat.controls.words(),
         colludes=attack.threat.colludes,
         metric=attack.metric,
-        source=section(kind, "Source"),
+        source=" ".join(section(type(layer), "Source") for layer in layers),
         targeted=bool(attack.metric),
     )
+
+
+def _layers(attack: Any) -> tuple[Any, ...]:
+    """What an attack wears, from the outside in, and the attack itself."""
+    return (attack, *_layers(attack.inner)) if isinstance(attack, Wrapper) else (attack,)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,6 +48,8 @@ def check_attack(attack: Attack, images: Dataset, *, seed: int = 0) -> None:
     Over three rounds: what it remembers is in the view's memory, as named arrays and floats, and nowhere else, so that
     two federations that run in turn do not disturb each other. It works alone as well as in a group.
 
+    With clients of its own to train: it works with what the harness lends it.
+
     With the live defence: it shows it the honest rows as they are, then one row per attacker, asks at most 64 times a
     round, and has something to send when the defence refuses every round.
 
@@ -70,7 +72,7 @@ def check_attack(attack: Attack, images: Dataset, *, seed: int = 0) -> None:
     if isinstance(attack, RoundDataAttack):
         _poisons_in_rounds(attack, images, seed)
     if isinstance(attack, UpdateAttack):
-        _crafts(attack, seed)
+        _crafts(attack, images, seed)
     success = attack.success(lambda inputs: np.zeros(len(inputs), dtype=np.int64), images)
     require((success is None) == (not attack.metric), "metric is empty if and only if success() is None")
     require(success is None or 0 <= success <= 1, f"success() is {success}, outside [0, 1]")
@@ -119,6 +121,8 @@ class _Round:
     """Tells one defence from another."""
     refuses: bool = False
     asked: list[int] = field(default_factory=list)
+    data: Dataset | None = None
+    """What each of the attackers' clients holds."""
 
     def arrays(self) -> list[F32]:
         """All that could be written to."""
@@ -126,7 +130,8 @@ class _Round:
 
     def view(self, threat: ThreatModel, number: int, memory: Memory) -> AttackerView:
         """What the attackers are handed."""
-        return AttackerView(threat, number, self.model, self.own, self.honest, self.past, self.answer, memory)
+        clients = () if self.data is None else tuple(_Client(self.data, row) for row in self.own)
+        return AttackerView(threat, number, self.model, self.own, self.honest, self.past, self.answer, memory, clients)
 
     def answer(self, rows: F32) -> F32:
         """A defence that the attack may ask: the median, somewhat biased."""
@@ -146,8 +151,36 @@ class _Round:
         return sent.shape == self.own.shape and sent.dtype == np.float32
 
 
-def _crafts(attack: UpdateAttack, seed: int) -> None:
+@dataclass(frozen=True)
+class _Client:
+    """A client whose training is a walk that depends on its data and on nothing else."""
+
+    data: Dataset
+    told: F32
+    steps: int = 12
+
+    def poisoned(self, attack: Attack, /) -> Dataset:
+        rng = Seeds(0).child("poisoned")
+        if isinstance(attack, DataAttack):
+            return attack.poison(self.data, rng)
+        if isinstance(attack, RoundDataAttack):
+            return attack.poison_round(self.data, _score(attack, len(self.data.classes), 0), rng)
+        return self.data
+
+    def train(self, data: Dataset, start: F32 | None = None, steps: int | None = None) -> F32:
+        count = self.steps if steps is None else steps
+        drawn = Seeds(int(data.digest()[:8], 16)).child("walk").standard_normal(self.told.shape, dtype=np.float32)
+        walked: F32 = (0 if start is None else start) + (self.told + drawn) * np.float32(count / self.steps)
+        return walked
+
+
+def _crafts(attack: UpdateAttack, images: Dataset, seed: int) -> None:
     require(Control.UPDATES in attack.threat.controls, "it crafts updates that its threat model does not control")
+    untouched = images.digest()
+
+    def _rounds(seed: int, attackers: int = 3, refuses: bool = False) -> list[_Round]:
+        return _three(seed, images, attackers, refuses)
+
     rounds, kept = _rounds(seed), _rounds(seed)
     (sent,), (memory,) = _play(attack, rounds)
     for now, before in zip(rounds, kept, strict=True):
@@ -171,9 +204,10 @@ def _crafts(attack: UpdateAttack, seed: int) -> None:
             one.fits(update) and bool(np.isfinite(update).all()) for one, update in zip(odd, answers, strict=True)
         )
         require(fits, "craft() does not work for one attacker, or for a defence that refuses every round")
+    require(images.digest() == untouched, "craft() wrote to its clients' data")
 
 
-def _rounds(seed: int, attackers: int = 3, refuses: bool = False) -> list[_Round]:
+def _three(seed: int, data: Dataset, attackers: int, refuses: bool) -> list[_Round]:
     """Three rounds of 8 honest clients and some attackers, 50 parameters."""
 
     def drawn(what: str, number: int, *shape: int) -> F32:
@@ -186,6 +220,7 @@ def _rounds(seed: int, attackers: int = 3, refuses: bool = False) -> list[_Round
             honest=drawn("honest", number, 8, 50),
             past=drawn("model", number - 1, 50) if number > 1 else None,
             refuses=refuses,
+            data=data,
         )
         for number in range(1, _ROUNDS + 1)
     ]
@@ -203,6 +238,7 @@ def _blinded(one: _Round, knows: Knowledge) -> _Round:
         other(Knowledge.HONEST_UPDATES, one.honest),
         None if one.past is None else other(Knowledge.PAST_MODELS, one.past),
         bias=0.0 if Knowledge.DEFENCE in knows else 1.0,
+        data=one.data if Knowledge.OWN_DATA in knows else None,
     )
 
 
