@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ringfort.attacks.threat import Attack, AttackerView
-from ringfort.attacks.wrapper import Wrapper, norms, retrained
+from ringfort.attacks.wrapper import STRETCHES, Wrapper, norms, retrained
 from ringfort.core.checks import fraction, positive, whole
 from ringfort.core.values import F32
 
@@ -20,11 +20,12 @@ class ConstrainAndScale(Wrapper):
     """Constrain-and-scale: the loss is the backdoor's and the distance to an honest update; the result is then scaled.
 
     The distance's part of the loss is taken in steps of its own: after each stretch of training the update is drawn
-    towards what the client learned by training as told.
+    some way towards what the client learned by training as told.
 
     Args:
         inner: the attack on data whose backdoor is learned.
-        alpha: weight of the backdoor's loss, in [0, 1]; the rest pulls towards the honest update.
+        alpha: weight of the backdoor's loss, in [0, 1]; the rest pulls towards the honest update. While a client trains
+            the steps that it was told, this share of what sets it apart would be left if it learned nothing new.
         bound: the norm to which each update is scaled in the end, > 0: the largest that the server lets through. None
             takes the largest norm of what the attackers' clients learned by training as told.
         passes: how many times the steps that the attackers were told they train, >= 1.
@@ -56,12 +57,14 @@ class ConstrainAndScale(Wrapper):
         """(k, d): each of the norm that is let through; zeros stay zeros."""
         honest = view.own_updates
         bound = float(norms(honest).max()) if self.bound is None else self.bound
+        kept = self.alpha ** (1 / STRETCHES)
         rows = []
         for own, told in zip(view.own_clients, honest, strict=True):
-            learned = retrained(own, self.inner, self.passes, lambda delta, told=told: self._drawn(delta, told))
+            learned = retrained(own, self.inner, self.passes, lambda delta, told=told: _drawn(delta, told, kept))
             rows.append(learned * np.float32(bound / (float(norms(learned)) or 1.0)))
         return np.stack(rows)
 
-    def _drawn(self, delta: F32, told: F32) -> F32:
-        drawn: F32 = np.float32(self.alpha) * delta + np.float32(1 - self.alpha) * told
-        return drawn
+
+def _drawn(delta: F32, told: F32, kept: float) -> F32:
+    drawn: F32 = told + np.float32(kept) * (delta - told)
+    return drawn

@@ -135,8 +135,10 @@ class OptimisedScaling(Untargeted):
         return along(view, view.own_updates.mean(axis=0, dtype=np.float64), self.evaluations)
 
 
-def along(view: AttackerView, push: F64, evaluations: int) -> F32:
-    """(k, d): the honest mean plus as much of the push as moves the defence's step furthest that way.
+def along(view: AttackerView, push: F64, evaluations: int, enough: float = math.inf) -> F32:
+    """(k, d): the honest mean plus as much of the push as moves the defence's step furthest that way, or far enough.
+
+    Beyond `enough`, as a distance of the step from the honest mean along the push, less is better.
 
     Distances are counted in honest deviations (the root of the mean squared distance from the honest mean), so that the
     search is the same at every scale. Without any direction to push in they send the mean.
@@ -153,9 +155,10 @@ def along(view: AttackerView, push: F64, evaluations: int) -> F32:
     def shift(distance: float) -> float:
         crafted = view.all_send(mean + distance * unit * push)
         try:
-            return float((ask(np.concatenate([honest, crafted])) - mean) @ push)
+            moved = float((ask(np.concatenate([honest, crafted])) - mean) @ push)
         except ToleranceExceeded:
             return -math.inf
+        return moved if moved <= enough else 2 * enough - moved
 
     return view.all_send(mean + _best(shift, evaluations) * unit * push)
 

@@ -20,8 +20,8 @@ __all__ = ["Tailored"]
 class Tailored(Wrapper):
     """Tailored to the defence: the way from the honest mean to another attack's update, as far as this defence follows.
 
-    All attackers send the same update: the honest mean plus as much of that way as moves the defence's step furthest
-    along it.
+    All attackers send the same update: the honest mean plus as much of that way as takes the defence's step furthest
+    along it, but not beyond the goal: a backdoor is to stay hidden.
 
     Args:
         inner: the attack whose mean update is the goal.
@@ -47,4 +47,5 @@ class Tailored(Wrapper):
     def craft(self, view: AttackerView, rng: np.random.Generator) -> F32:
         """(k, d): k times the same update."""
         goal = self.sent_within(view, rng).mean(axis=0, dtype=np.float64)
-        return along(view, goal - view.honest_updates.mean(axis=0, dtype=np.float64), self.evaluations)
+        way = goal - view.honest_updates.mean(axis=0, dtype=np.float64)
+        return along(view, way, self.evaluations, enough=float(np.linalg.norm(way)))

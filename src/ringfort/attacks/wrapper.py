@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -23,10 +23,10 @@ from ringfort.core.dataset import Dataset
 from ringfort.core.errors import Incompatible
 from ringfort.core.values import F32
 
-__all__ = ["Wrapper", "norms", "retrained", "shortened"]
+__all__ = ["STRETCHES", "Wrapper", "norms", "retrained", "shortened"]
 
-_STRETCHES = 6
-"""How often an attacker looks up from its training to correct its course."""
+STRETCHES: Final = 6
+"""How often an attacker looks up from its training, as long as it was told to train, to correct its course."""
 
 
 class Wrapper:
@@ -78,7 +78,7 @@ class Wrapper:
 
 
 def retrained(own: OwnClient, attack: Attack, passes: int, correct: Callable[[F32], F32]) -> F32:
-    """What a client learns from poisoned data if it corrects its course in six stretches or more, (d,) float32.
+    """What a client learns from poisoned data if it corrects its course after every sixth of its told training: (d,).
 
     Args:
         own: the client.
@@ -88,7 +88,7 @@ def retrained(own: OwnClient, attack: Attack, passes: int, correct: Callable[[F3
     """
     data = own.poisoned(attack)
     left, delta = passes * own.steps, None
-    length = max(1, own.steps // _STRETCHES)
+    length = max(1, own.steps // STRETCHES)
     while left:
         delta = correct(own.train(data, delta, min(length, left)))
         left -= min(length, left)

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ringfort.attacks.threat import Attack, DataAttack
 from ringfort.attacks.wrapper import Wrapper
 from ringfort.audit.exposure import exposure
 from ringfort.audit.judge import findings, judge
-from ringfort.audit.measure import predictor, recall
+from ringfort.audit.measure import predictor, recall, worst_client
 from ringfort.audit.results import (
     NO_ATTACK,
     AttackCard,
@@ -44,10 +45,13 @@ from ringfort.engine.workers import Emit, Workers
 from ringfort.rounds.fuse import Defence
 from ringfort.rounds.record import RoundRecord
 
-__all__ = ["SETTLED", "Drill", "attack_card", "point", "wall_card"]
+__all__ = ["SETTLED", "Drill", "attack_card", "durability", "point", "wall_card"]
 
 SETTLED = 5
 """The last rounds over which a trial's numbers are averaged: under attack a model can swing from round to round."""
+
+LASTING = 0.5
+"""A backdoor is there as long as it succeeds this often."""
 
 Watch = Callable[[str, str, "Point | Trial"], None]
 """Told (attack, wall, what happened) as the drill goes on: a Point after each round, the Trial at the end."""
@@ -60,6 +64,17 @@ Key = tuple[str, str, int]
 def point(record: RoundRecord) -> Point:
     """What was measured after a committed round."""
     return Point(record.round, record.metrics["accuracy"], record.metrics.get("attack_success"))
+
+
+def durability(curve: Iterable[Point], stops: int) -> int:
+    """Rounds in a row after the last hostile one in which the attack succeeds in half of its tries or more.
+
+    >>> durability([Point(r, 0.8, s) for r, s in enumerate((0.0, 0.9, 0.7, 0.5, 0.4, 0.6))], stops=1)
+    2
+    """
+    rates = {p.round: p.attack_success or 0.0 for p in curve if p.round >= stops}
+    lasting = list(takewhile(lambda number: rates[number] >= LASTING, sorted(rates)))
+    return max(0, len(lasting) - 1)
 
 
 def wall_card(defence: Defence, n: int) -> WallCard:
@@ -293,13 +308,23 @@ class Drill:
         settled = {key: sum(m[key] for m in tail) / len(tail) for key in tail[-1]}
         attackers, accused = quarantined(records, hostile) if defence.watch is not None else (None, None)
         shares = [sum(v.weight for v in record.verdicts if v.client in hostile) for record in records[1:]]
+        curve = tuple(point(record) for record in records)
+        predict = predictor(federation.model, last.params, self.scenario.test)
+        honest = [
+            part
+            for name, part in zip(client_names(self.population), self.scenario.parts(seeds), strict=True)
+            if name not in hostile
+        ]
+        stops: int | None = getattr(attack, "stops", None)
         yield replace(
             blank,
-            curve=tuple(point(record) for record in records),
+            curve=curve,
             accuracy=settled.pop("accuracy"),
             attack_success=settled.get(attack.name) if attack else None,
             base_rates={} if attack else settled,
-            recall=recall(predictor(federation.model, last.params, self.scenario.test), self.scenario.test),
+            recall=recall(predict, self.scenario.test),
+            worst_client=worst_client(predict, self.scenario.train, honest),
+            durability=None if stops is None else durability(curve, stops),
             attacker_share=sum(shares) / len(shares) if attack and shares else None,
             refusals=sum(len(record.refusals) for record in records),
             failures=sum(len(record.failures) for record in records),

@@ -94,7 +94,16 @@ def _cell(
         attacker_share=sum(shares) / len(shares) if shares else None,
         outcome=outcome,
         why=why,
+        worst_client=_interval(t.worst_client for t in trials),
+        durability=_interval(t.durability for t in trials),
     )
+
+
+def _interval(values: Iterable[float | None]) -> Interval | None:
+    """Of values that are all there."""
+    seen = list(values)
+    known = [value for value in seen if value is not None]
+    return Interval.of(known) if len(known) == len(seen) else None
 
 
 def findings(cells: Iterable[Cell], attacks: Iterable[AttackCard], walls: Iterable[WallCard]) -> tuple[str, ...]:
@@ -113,6 +122,11 @@ def findings(cells: Iterable[Cell], attacks: Iterable[AttackCard], walls: Iterab
         if table[attack.name, walls[0].name].outcome is Outcome.HOLDS
         or table[attack.name, walls[0].name].outcome is Outcome.UNTESTED
     ]
+    out += [
+        f"{attack.title}: once its attackers stop, the backdoor lasts {_rounds(table, attack.name, walls)}."
+        for attack in attacks
+        if any(table[attack.name, wall.name].durability for wall in walls)
+    ]
     for wall in walls[1:]:
         row = [table[a.name, wall.name] for a in broken]
         holds = [c.attack for c in row if c.outcome is Outcome.HOLDS]
@@ -128,6 +142,11 @@ def findings(cells: Iterable[Cell], attacks: Iterable[AttackCard], walls: Iterab
             out.append(f"{wall.label} falls to {reasons}{cost}.{also}")
     out += [f"{c.attack} x {c.wall} has no result: {c.why}." for c in table.values() if c.outcome is Outcome.ERROR]
     return tuple(out)
+
+
+def _rounds(table: dict[tuple[str, str], Cell], attack: str, walls: Iterable[WallCard]) -> str:
+    lasts = [(wall.label, table[attack, wall.name].durability) for wall in walls]
+    return _and([f"{found.mean:.0f} rounds behind {label}" for label, found in lasts if found is not None])
 
 
 def _price(clean: Cell) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,11 @@ from ringfort.core.dataset import Dataset
 from ringfort.core.ports import Model
 from ringfort.core.values import F32, I64
 
-__all__ = ["evaluator", "predictor", "recall", "scorer"]
+__all__ = ["evaluator", "predictor", "recall", "scorer", "worst_client"]
 
 _CHUNK = 2_000
+_OWN_ROWS = 500
+"""Rows of a client that are looked at, spread over all it has: enough to tell a client that is left behind."""
 
 
 def scorer(model: Model, params: F32, like: Dataset) -> Score:
@@ -60,3 +62,10 @@ def recall(predict: Predict, test: Dataset) -> tuple[float, ...]:
     seen = np.bincount(test.labels, minlength=len(test.classes))
     hits = np.bincount(test.labels[right], minlength=len(test.classes))
     return tuple(float(h / s) if s else 0.0 for h, s in zip(hits, seen, strict=True))
+
+
+def worst_client(predict: Predict, train: Dataset, parts: Iterable[I64]) -> float | None:
+    """The smallest accuracy over clients, each on up to 500 of the rows it trains on; None without clients."""
+    seen = [part[np.linspace(0, len(part) - 1, min(len(part), _OWN_ROWS)).astype(np.int64)] for part in parts]
+    rates = [float(np.mean(predict(train.inputs[rows]) == train.labels[rows])) for rows in seen if len(rows)]
+    return min(rates, default=None)

@@ -132,6 +132,11 @@ class Trial:
     """Hostile clients that the watch ever quarantined; None without a watch."""
     honest_quarantined: int | None = None
     """Honest clients that it ever quarantined."""
+    worst_client: float | None = None
+    """Of the final model: the smallest accuracy that any honest client sees on its own rows."""
+    durability: int | None = None
+    """Rounds in a row, after the last hostile one, in which the attack still succeeds in half of its tries or more; as
+    many as there were left means at least that. None if the attackers never stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +192,10 @@ class Cell:
     outcome: Outcome | None
     why: str
     """One sentence with the numbers that decided."""
+    worst_client: Interval | None = None
+    """The smallest accuracy that any honest client sees on its own rows."""
+    durability: Interval | None = None
+    """Rounds that the attack outlives its attackers by; None if they never stop."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,8 +68,12 @@ class Dataset:
         )
 
     def with_rows(self, inputs: NDArray[Any], labels: I64) -> Dataset:
-        """The same data set with other contents: what sanitisers and poisoners return."""
-        return replace(self, inputs=inputs, labels=labels)
+        """The same data set with other contents: what sanitisers and poisoners return.
+
+        As many rows keep their owners; of another number of rows nobody can say whose they are.
+        """
+        owners = self.owners if len(labels) == len(self) else None
+        return replace(self, inputs=inputs, labels=labels, owners=owners)
 
     def digest(self) -> str:
         """SHA-256 over shapes, inputs and labels: what a report prints to say which data it saw."""

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
-import shutil
 import struct
-import subprocess
 import tempfile
 import warnings
 import zlib
@@ -22,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ringfort.core.dataset import Dataset
-from ringfort.core.errors import BadData, DataUnavailable, OutputUnwritable, RingfortError
-from ringfort.core.files import write_atomic
+from ringfort.core.errors import BadData, DataUnavailable, RingfortError
+from ringfort.data.clients import one_line, run, store
 from ringfort.data.extras import sklearn_datasets
 from ringfort.data.sources import DataFile, DataSource, check_bytes, open_verified
 
@@ -65,7 +62,6 @@ FASHION_MNIST = DataSource(
 _PACKAGE = "dataset-fashion-mnist"
 _KNOWN_DEB = f"{_PACKAGE}_0.0~git20200523.55506a9-1_all.deb"
 _KNOWN_DEB_SHA256 = "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0"
-_TIMEOUT_S = 900
 _UNSIGNED_BYTE = 0x08
 
 
@@ -94,14 +90,7 @@ def fetch(source: DataSource, folder: Path, say: Callable[[str], None]) -> None:
         DataUnavailable (RF106): neither way worked; the message names both and says why.
         OutputUnwritable (RF107): the folder cannot be written.
     """
-    content = _obtain(source, say)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputUnwritable(f"cannot create {folder}: {error.strerror or error}") from error
-    for file in source.files:
-        write_atomic(folder / file.name, content[file.name])
-    say(f"{source.name}: {len(source.files)} files, verified, in {folder}")
+    store(source, folder, _obtain(source, say), say)
 
 
 def _obtain(source: DataSource, say: Callable[[str], None]) -> dict[str, bytes]:
@@ -136,46 +125,23 @@ def _from_debian(source: DataSource) -> dict[str, bytes]:
             digest = hashlib.sha256(package.read_bytes()).hexdigest()
             if package.name == _KNOWN_DEB and digest != _KNOWN_DEB_SHA256:
                 raise BadData(f"{package.name} has sha256 {digest}, expected {_KNOWN_DEB_SHA256}")
-            _run("dpkg-deb", "--extract", package.name, "content", folder=folder)
+            run("dpkg-deb", "--extract", package.name, "content", folder=folder)
             packed = folder / "content" / "usr" / "share" / "datasets" / source.name
             return {file.name: _gunzip(packed / f"{file.name}.gz", file.size_bytes) for file in source.files}
     except OSError as error:
-        raise DataUnavailable(_one_line(error)) from error
+        raise DataUnavailable(one_line(error)) from error
 
 
 def _download(folder: Path) -> None:
     """Ask with the system's package lists; if they are empty or old, with fresh ones of our own, which need no root."""
     try:
-        _run("apt-get", "download", _PACKAGE, folder=folder)
+        run("apt-get", "download", _PACKAGE, folder=folder)
     except DataUnavailable:
         for needed in ("lists/partial", "cache/archives/partial"):
             (folder / needed).mkdir(parents=True)
         own = ("-o", f"Dir::State::Lists={folder / 'lists'}", "-o", f"Dir::Cache={folder / 'cache'}")
-        _run("apt-get", *own, "-o", "Debug::NoLocking=1", "update", folder=folder)
-        _run("apt-get", *own, "download", _PACKAGE, folder=folder)
-
-
-def _run(program: str, *arguments: str, folder: Path) -> None:
-    path = shutil.which(program)
-    if path is None:
-        raise DataUnavailable(f"{program} is not installed")
-    try:
-        done = subprocess.run(  # noqa: S603 - an absolute program, fixed arguments, no shell
-            [path, *arguments],
-            cwd=folder,
-            env=os.environ | {"LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DataUnavailable(f"{program} took more than {_TIMEOUT_S} s") from error
-    if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("E:")]
-        raise DataUnavailable(f"{program} failed ({_one_line(' '.join(errors) or f'exit code {done.returncode}')})")
+        run("apt-get", *own, "-o", "Debug::NoLocking=1", "update", folder=folder)
+        run("apt-get", *own, "download", _PACKAGE, folder=folder)
 
 
 def _gunzip(path: Path, size_bytes: int) -> bytes:
@@ -184,7 +150,7 @@ def _gunzip(path: Path, size_bytes: int) -> bytes:
         with gzip.open(path) as file:
             return file.read(size_bytes + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise BadData(f"{path.name} cannot be unpacked: {_one_line(error)}") from error
+        raise BadData(f"{path.name} cannot be unpacked: {one_line(error)}") from error
 
 
 def _from_openml(source: DataSource) -> dict[str, bytes]:
@@ -196,7 +162,7 @@ def _from_openml(source: DataSource) -> dict[str, bytes]:
             table = fetch_openml(source.title, version=1, as_frame=False, parser="liac-arff", data_home=cache)
             images, labels = table.data.astype(np.uint8), table.target.astype(np.uint8)
     except Exception as error:  # whatever goes wrong in a network library is one reason more, not a crash
-        raise DataUnavailable(_one_line(error)) from error
+        raise DataUnavailable(one_line(error)) from error
     n = source.n_train
     return {
         file.name: _idx_header(shape) + rows.tobytes()
@@ -221,7 +187,3 @@ def _parse_idx(content: NDArray[np.uint8], shape: tuple[int, ...], name: str) ->
     if content[: len(header)].tobytes() != header or values.size != np.prod(shape):
         raise BadData(f"{name} is not an IDX file of unsigned bytes of shape {shape}")
     return values.reshape(shape)
-
-
-def _one_line(text: object) -> str:
-    return " ".join(str(text).split())[:300] or type(text).__name__

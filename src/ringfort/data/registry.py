@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ringfort.core.dataset import Dataset
 from ringfort.core.errors import BadData, DataUnavailable, MissingExtra, UnknownName
-from ringfort.data import bundled, fashion_mnist
+from ringfort.data import bundled, fashion_mnist, speeches, vowels
 from ringfort.data.sources import Check, DataSource, Split, open_verified
 
 __all__ = ["data_folder", "fetch", "is_present", "load", "names", "source", "verify"]
@@ -32,6 +32,8 @@ _ENTRIES = {
         _Entry(bundled.BREAST_CANCER, bundled.load_breast_cancer),
         _Entry(bundled.DIGITS, bundled.load_digits),
         _Entry(fashion_mnist.FASHION_MNIST, fashion_mnist.load, fashion_mnist.fetch),
+        _Entry(speeches.SPEECHES, speeches.load, speeches.fetch),
+        _Entry(vowels.VOWELS, vowels.load, vowels.fetch),
     )
 }
 
@@ -57,7 +59,7 @@ def names() -> tuple[str, ...]:
     """The registered names, in order.
 
     >>> names()
-    ('breast-cancer', 'digits', 'fashion-mnist')
+    ('breast-cancer', 'digits', 'fashion-mnist', 'speeches', 'vowels')
     """
     return tuple(sorted(_ENTRIES))
 

@@ -66,6 +66,8 @@ def _cell(cell: Cell, *, first: bool) -> Text:
     lines = [Text(interval(cell.accuracy))]
     if cell.attack_success is not None:
         lines.append(Text(f"success {interval(cell.attack_success)}"))
+    if cell.durability is not None:
+        lines.append(Text(f"lasts {cell.durability.mean:.0f} rounds"))
     if cell.outcome is not None:
         lines.append(Text(outcome_word(cell.outcome).upper(), _style(cell.outcome)))
     else:

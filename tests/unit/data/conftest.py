@@ -10,7 +10,7 @@ from subprocess import CompletedProcess
 import numpy as np
 import pytest
 
-from ringfort.data import DataFile, DataSource, fashion_mnist, registry
+from ringfort.data import DataFile, DataSource, clients, fashion_mnist, registry
 
 N_TRAIN, N_TEST, SHAPE = 6, 4, (1, 3, 2)
 
@@ -77,8 +77,8 @@ class Debian:
 @pytest.fixture
 def debian(small, monkeypatch):
     fake = Debian({name: gzip.compress(content) for name, content in small.content.items()})
-    monkeypatch.setattr(fashion_mnist.subprocess, "run", fake)
-    monkeypatch.setattr(fashion_mnist.shutil, "which", lambda program: f"/bin/{program}")
+    monkeypatch.setattr(clients.subprocess, "run", fake)
+    monkeypatch.setattr(clients.shutil, "which", lambda program: f"/bin/{program}")
     return fake
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ringfort import data
 from ringfort.core.errors import BadData, DataUnavailable, MissingExtra, OutputUnwritable
-from ringfort.data import DataFile, fashion_mnist, sources
+from ringfort.data import DataFile, clients, fashion_mnist, sources
 
 NAME = "fashion-mnist"
 TRAIN_IMAGES = "train-images-idx3-ubyte"
@@ -245,7 +245,7 @@ def test_programs_and_libraries_may_be_missing(small, debian, openml, tmp_path, 
     def without():
         raise MissingExtra("scikit-learn is not installed")
 
-    monkeypatch.setattr(fashion_mnist.shutil, "which", lambda program: None)
+    monkeypatch.setattr(clients.shutil, "which", lambda program: None)
     monkeypatch.setattr(fashion_mnist, "sklearn_datasets", without)
     with pytest.raises(DataUnavailable, match=r"apt-get is not installed\. .*scikit-learn is not installed"):
         data.fetch(NAME, tmp_path)

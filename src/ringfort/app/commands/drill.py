@@ -65,16 +65,18 @@ def drill(
     total = len(plan.keys())
     with report.DrillProgress(total, total * plan.scenario.rounds, quiet=quiet) as progress:
         started: dict[tuple[str, str], int] = {}
+        running: set[str] = set()
 
         def watch(attack: str, wall: str, event: Point | Trial) -> None:
             runs = started.setdefault((attack, wall), 0)
             key = f"{attack}/{wall}/{runs}"
+            if key not in running:  # also a trial that fails before its first round
+                running.add(key)
+                progress.start(key, f"{attack} x {wall}", plan.scenario.rounds)
             if isinstance(event, Trial):
                 progress.finish(key, event.error)
                 started[attack, wall] = runs + 1
             else:
-                if event.round == 0:
-                    progress.start(key, f"{attack} x {wall}", plan.scenario.rounds)
                 progress.advance(key, event)
 
         result = plan.run(manifest, watch)
