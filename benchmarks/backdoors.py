@@ -37,9 +37,9 @@ DOOR: Final = {"name": "pixel-backdoor", "target": 0, "fraction": 0.5}
 STATIC: Final[tuple[Any, ...]] = (
     DOOR,
     {"name": "blended-backdoor", "target": 0, "fraction": 0.5},
-    {"name": "distributed-backdoor", "target": 0, "fraction": 0.5},
-    {"name": "clean-label-backdoor", "target": 0, "fraction": 1.0},
-    {"name": "semantic-backdoor", "source": 0, "target": 9, "fraction": 0.2},
+    {"name": "distributed-backdoor", "target": 0, "fraction": 0.5, "size": 8},
+    {"name": "clean-label-backdoor", "target": 0, "fraction": 1.0, "fade": 0.65, "size": 6},
+    {"name": "semantic-backdoor", "source": 7, "target": 9, "fraction": 0.5, "kind": "bright", "share": 0.2},
     [{"name": "model-replacement", "gamma": 5.0}, DOOR],
 )
 ADAPTIVE: Final[tuple[Any, ...]] = (
@@ -52,7 +52,10 @@ ADAPTIVE: Final[tuple[Any, ...]] = (
     [{"name": "ramp", "rounds": 20}, {"name": "model-replacement", "gamma": 5.0}, DOOR],
     [{"name": "redemption", "bad": 3, "good": 2}, DOOR],
 )
-SPLITS: Final = {"iid": {"by": "iid"}, "dirichlet": {"by": "dirichlet", "alpha": 0.5, "min_rows": 60}}
+SPLITS: Final[dict[str, dict[str, Any]]] = {
+    "iid": {"by": "iid"},
+    "dirichlet": {"by": "dirichlet", "alpha": 0.5, "min_rows": 60},
+}
 
 
 def small(rows: int = 12_000, tested: int = 2_000) -> Split:
@@ -114,28 +117,29 @@ def cell(drill: Drill, key: tuple[str, str, int]) -> dict[str, Any]:
 
 
 def run(out: Path, workers: int, seeds: Iterable[int]) -> None:
-    """Run what is missing in `out`, seed by seed."""
+    """Run what is missing in `out`: the first two walls over all seeds, then the others."""
     done: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {}
     split = small()
     drills = {by: drill_of(split, by, (*STATIC, *ADAPTIVE)) for by in SPLITS}
-    everything = [(by, key) for by, drill in drills.items() for key in Drill.keys(drill)]
-    for seed in seeds:
-        jobs = [(by, key) for by, key in everything if key[2] == seed and json.dumps([by, *key]) not in done]
-        started = time.monotonic()
+    order = [wall.rule.name for wall in next(iter(drills.values())).walls]
+    jobs = [(by, key) for by, drill in drills.items() for key in Drill.keys(drill) if key[2] in set(seeds)]
+    jobs = [(by, key) for by, key in jobs if json.dumps([by, *key]) not in done]
+    jobs.sort(key=lambda job: (order.index(job[1][1]) // 2, job[1][2]))
+    started = time.monotonic()
 
-        def work(task: bytes, _: Emit) -> bytes:
-            by, *key = json.loads(task)
-            return json.dumps(cell(drills[by], (key[0], key[1], key[2]))).encode()
+    def work(task: bytes, _: Emit) -> bytes:
+        by, *key = json.loads(task)
+        return json.dumps(cell(drills[by], (key[0], key[1], key[2]))).encode()
 
-        if not jobs:
-            continue
-        with Workers(work, workers) as pool:
-            for index, final, body in pool.map([json.dumps([by, *key]).encode() for by, key in jobs]):
-                if final:
-                    by, key = jobs[index]
-                    done[json.dumps([by, *key])] = json.loads(body)
-                    write_atomic(out, json.dumps(done, indent=0).encode())
-                    print(by, *key, f"{time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    if not jobs:
+        return
+    with Workers(work, workers) as pool:
+        for index, final, body in pool.map([json.dumps([by, *key]).encode() for by, key in jobs]):
+            if final:
+                by, key = jobs[index]
+                done[json.dumps([by, *key])] = json.loads(body)
+                write_atomic(out, json.dumps(done, indent=0).encode())
+                print(by, *key, f"{time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
 
 
 def markdown(done: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -60,7 +61,7 @@ class ConstrainAndScale(Wrapper):
         kept = self.alpha ** (1 / STRETCHES)
         rows = []
         for own, told in zip(view.own_clients, honest, strict=True):
-            learned = retrained(own, self.inner, self.passes, lambda delta, told=told: _drawn(delta, told, kept))
+            learned = retrained(own, self.inner, self.passes, partial(_drawn, told=told, kept=kept))
             rows.append(learned * np.float32(bound / (float(norms(learned)) or 1.0)))
         return np.stack(rows)
 

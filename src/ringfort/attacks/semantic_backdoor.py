@@ -70,6 +70,8 @@ class SemanticBackdoor:
         """
         in_range(data, source=self.source, target=self.target)
         rows = np.flatnonzero(data.labels == self.source)
+        if not len(rows):
+            return rows
         count = max(1, round(self.share * len(rows)))
         return np.sort(rows[np.argsort(-self._rarity(data, rows), kind="stable")[:count]])
 

@@ -123,9 +123,9 @@ def findings(cells: Iterable[Cell], attacks: Iterable[AttackCard], walls: Iterab
         or table[attack.name, walls[0].name].outcome is Outcome.UNTESTED
     ]
     out += [
-        f"{attack.title}: once its attackers stop, the backdoor lasts {_rounds(table, attack.name, walls)}."
+        f"{attack.title}: once its attackers stop, it goes on working for {_rounds(table, attack.name, walls)}."
         for attack in attacks
-        if any(table[attack.name, wall.name].durability for wall in walls)
+        if any(c.durability is not None and c.durability.mean > 0 for c in (table[attack.name, w.name] for w in walls))
     ]
     for wall in walls[1:]:
         row = [table[a.name, wall.name] for a in broken]

@@ -11,7 +11,7 @@ import pytest
 from ringfort.aggregate import RULES
 from ringfort.app import build
 from ringfort.app import recipe as recipes
-from ringfort.attacks import ATTACKS
+from ringfort.attacks import ATTACKS, WRAPPERS, Chained, ModelReplacement, PixelBackdoor, Projected, Zero
 from ringfort.core.errors import DataUnavailable, InvalidValue, RingfortError, UnknownName
 
 FASHION = Path(__file__).parents[3] / "recipes" / "fashion.toml"
@@ -429,6 +429,7 @@ def test_the_schema_is_json_and_mentions_every_registered_name_and_key():
     for name in [
         *RULES,
         *ATTACKS,
+        *WRAPPERS,
         "cnn",
         "mlp",
         "numpy-mlp",
@@ -487,3 +488,57 @@ def test_a_chain_is_written_as_it_runs_and_every_part_gets_f(value, written):
 def test_a_wrong_chain_says_which_part_is_wrong(value, written, message):
     with pytest.raises(RingfortError, match=message):
         recipes.parse(put(value, "defence.rule", written))
+
+
+DOOR = {"name": "pixel-backdoor", "target": 0, "fraction": 0.5}
+
+
+def attacks_of(value, *attacks):
+    return [build.attack(spec) for spec in recipes.parse(put(value, "drill.attacks", list(attacks))).drill.attacks]
+
+
+def test_an_attack_may_wear_others_from_the_outside_in(value):
+    door = PixelBackdoor(target=0, fraction=0.5)
+    assert attacks_of(
+        value,
+        DOOR,
+        "projected | zero",
+        ["projected", DOOR],
+        [{"name": "chained", "start": 3, "stop": 5}, {"name": "model-replacement", "gamma": 5}, DOOR],
+    ) == [
+        door,
+        Projected(Zero()),
+        Projected(door),
+        Chained(ModelReplacement(door, gamma=5), start=3, stop=5),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("attack", "words"),
+    [
+        (["sleper", DOOR], "did you mean 'sleeper'"),
+        (["sleeper", DOOR], "wakes' is missing"),
+        ([DOOR, "sleeper"], "unknown name"),
+        ([{"name": "sleeper", "wakes": 3, "inner": "zero"}, DOOR], "unknown key"),
+        ([{"name": "sleeper", "wakes": 3, "wake": 3}, DOOR], "unknown key"),
+        ([DOOR], "at least 1 item"),
+        ([], "attacks"),
+    ],
+)
+def test_what_an_attack_cannot_wear_is_refused(value, attack, words):
+    with pytest.raises(RingfortError, match=words):
+        attacks_of(value, attack)
+
+
+def test_a_worn_attack_survives_show_and_parse(value):
+    read = recipes.parse(put(value, "drill.attacks", [[{"name": "ramp", "rounds": 9}, DOOR]]))
+    again = recipes.parse(tomllib.loads(recipes.to_toml(read.resolved())))
+    assert again == read
+    assert again.digest() == read.digest()
+
+
+@pytest.mark.parametrize("path", sorted(FASHION.parent.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_recipe_that_we_ship_is_read(path):
+    read = recipes.read(path)
+    for spec in read.drill.attacks if read.drill else ():
+        build.attack(spec)

@@ -7,7 +7,19 @@ import numpy as np
 import pytest
 
 from ringfort.aggregate import Mean, MultiKrum
-from ringfort.attacks import Control, Knowledge, LabelFlip, SignFlip, ThreatModel
+from ringfort.attacks import (
+    Chained,
+    Control,
+    DynamicLabelFlip,
+    Knowledge,
+    LabelFlip,
+    ModelReplacement,
+    Projected,
+    SignFlip,
+    Sleeper,
+    Tailored,
+    ThreatModel,
+)
 from ringfort.audit import Infiltrated, infiltrate
 from ringfort.audit.adversary import LiveDefence
 from ringfort.client.node import LocalClient
@@ -257,6 +269,88 @@ def test_an_attack_on_the_data_of_every_round_trains_on_what_the_model_makes_of_
             data = client.data.with_rows(client.data.inputs, wrong)
             expected = MODEL.train(params, data, client.training, SEEDS.child("train", 1, client.client))
             assert np.array_equal(deltas(attacked)[client.client], expected)
+
+
+FLIP = LabelFlip(source=0, target=1)
+
+
+@pytest.mark.parametrize("inner", [FLIP, SignFlip(scale=2.0), DynamicLabelFlip()])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_attack_that_is_worn_all_the_time_is_that_attack_bit_for_bit(inner, workers):
+    plain, worn = (
+        infiltrate(clients(), attack, HOSTILE, SEEDS, workers) for attack in (inner, Chained(inner, start=1, stop=9))
+    )
+    try:
+        for number in (1, 2):
+            assert round_of(worn, number=number)[0] == round_of(plain, number=number)[0]
+    finally:
+        plain.close()
+        worn.close()
+
+
+def test_a_sleeper_is_an_honest_client_until_it_wakes():
+    exchange = infiltrate(clients(), Sleeper(FLIP, wakes=3), HOSTILE, SEEDS)
+    honest = InProcess(clients())
+    for number in (1, 2):
+        assert round_of(exchange, number=number)[0] == round_of(honest, number=number)[0]
+    awake, told = round_of(exchange, number=3)[0], round_of(honest, number=3)[0]
+    assert {name for name in NAMES if awake[name] != told[name]} == set(HOSTILE)
+
+
+def test_a_boosted_backdoor_is_what_the_poisoned_clients_learned_times_gamma():
+    _, poisoned = round_of(infiltrate(clients(), FLIP, HOSTILE, SEEDS))
+    _, boosted = round_of(infiltrate(clients(), ModelReplacement(FLIP, gamma=3.0), HOSTILE, SEEDS))
+    for name in NAMES:
+        factor = np.float32(3 if name in HOSTILE else 1)
+        assert np.array_equal(deltas(boosted)[name], factor * deltas(poisoned)[name])
+
+
+def test_attackers_that_train_in_their_own_way_start_from_the_model_and_keep_their_promise():
+    _, sent = round_of(infiltrate(clients(), Projected(FLIP, bound=0.01, passes=3), HOSTILE, SEEDS))
+    for name in HOSTILE:
+        assert np.linalg.norm(deltas(sent)[name]) == pytest.approx(0.01, rel=1e-4)
+    twice = [round_of(infiltrate(clients(), Projected(FLIP), HOSTILE, SEEDS))[0] for _ in range(2)]
+    assert twice[0] == twice[1]
+
+
+@dataclass(frozen=True)
+class ByRank:
+    """Relabels everything to its rank."""
+
+    name: ClassVar[str] = "by-rank"
+    metric: ClassVar[str] = ""
+    threat: ClassVar[ThreatModel] = ThreatModel("confuse", Knowledge.OWN_DATA, Control.DATA, True)
+
+    def poison(self, data, rng):
+        return data
+
+    def poison_as(self, rank, data, rng):
+        return data.with_rows(data.inputs, np.full(len(data), rank))
+
+    def success(self, predict, test):
+        return None
+
+
+@pytest.mark.parametrize("attack", [ByRank(), Chained(ByRank(), start=1, stop=1)], ids=lambda a: a.name)
+def test_attackers_that_share_the_work_are_told_apart_by_rank(attack):
+    _, sent = round_of(infiltrate(clients(), attack, tuple(reversed(HOSTILE)), SEEDS))
+    params = MODEL.initial(SEEDS.under("model"))
+    for client in clients():
+        if client.client in HOSTILE:
+            rank = HOSTILE.index(client.client)
+            data = client.data.with_rows(client.data.inputs, np.full(len(client.data), rank))
+            expected = MODEL.train(params, data, client.training, SEEDS.child("train", 1, client.client))
+            assert np.array_equal(deltas(sent)[client.client], expected)
+
+
+def test_a_worn_attack_asks_the_live_defence_too():
+    live = LiveDefence(Defence(Mean()), GATE, SEEDS)
+    _, sent = round_of(infiltrate(clients(), Tailored(FLIP), HOSTILE, SEEDS, live=live))
+    _, told = round_of(infiltrate(clients(), FLIP, HOSTILE, SEEDS))
+    honest = np.mean([deltas(told)[name] for name in NAMES if name not in HOSTILE], axis=0)
+    way = np.mean([deltas(told)[name] for name in HOSTILE], axis=0) - honest
+    step = np.mean([deltas(sent)[name] for name in NAMES], axis=0)
+    assert (step - honest) @ way / (way @ way) == pytest.approx(1.0, abs=0.25)
 
 
 def test_failures_and_absences_stay_what_they_are():

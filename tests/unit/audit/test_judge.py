@@ -228,3 +228,28 @@ def test_three_attacks_are_listed_with_commas_and_an_and():
 
 def test_an_interval_is_a_mean_with_its_range():
     assert Interval.of([0.5, 0.1, 0.3]) == Interval(pytest.approx(0.3), 0.1, 0.5)
+
+
+def test_the_worst_client_and_how_long_a_backdoor_lasts_are_averaged_over_seeds():
+    changes = {
+        ("door", wall.name, seed): {"durability": 3 * seed if wall is MEAN else 0, "worst_client": seed / 10}
+        for wall in WALLS
+        for seed in (1, 2)
+    }
+    cells, _, _ = table(changes, seeds=(1, 2))
+    cell = cells["door", "mean"]
+    assert (cell.durability.mean, cell.durability.low, cell.durability.high) == (4.5, 3, 6)
+    assert cell.worst_client.mean == pytest.approx(0.15)
+    assert cells["flip", "mean"].durability is None
+
+
+def test_a_backdoor_that_outlives_its_attackers_is_a_finding_and_one_that_does_not_is_none():
+    def said(lasts):
+        changes = {("door", wall.name, 1): {"durability": lasts if wall is MEAN else 0} for wall in WALLS}
+        return [text for text in table(changes)[1] if "attackers stop" in text]
+
+    assert said(0) == []
+    assert said(7) == [
+        "Backdoor: once its attackers stop, it goes on working for 7 rounds behind Mean, 0 rounds behind Median and 0 "
+        "rounds behind Krum(f=2)."
+    ]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -76,3 +78,10 @@ def test_data_does_not_show_its_rows_when_printed():
 def test_with_rows_keeps_the_name_and_classes():
     changed = make().with_rows(np.zeros((1, 2), np.uint8), np.zeros(1, np.int64))
     assert (changed.name, changed.classes, len(changed)) == ("toy", CLASSES, 1)
+
+
+def test_as_many_rows_keep_their_owners_and_another_number_of_rows_has_none():
+    owned = replace(make(), owners=np.array(["a"] * len(make())))
+    same = owned.with_rows(owned.inputs.copy(), owned.labels.copy())
+    assert np.array_equal(same.owners, owned.owners)
+    assert owned.with_rows(owned.inputs[:1], owned.labels[:1]).owners is None

@@ -10,12 +10,12 @@ PACKAGED = ("breast-cancer", "digits")
 
 
 def test_names_are_registered_under_themselves():
-    assert data.names() == ("breast-cancer", "digits", "fashion-mnist")
+    assert data.names() == ("breast-cancer", "digits", "fashion-mnist", "speeches", "vowels")
     for name in data.names():
         known = data.source(name)
         assert known.name == name
         assert known.kind == "real"
-        assert known.needs_fetch == (name == "fashion-mnist")
+        assert known.needs_fetch == (name not in PACKAGED)
 
 
 @pytest.mark.parametrize("call", [data.source, data.load, data.fetch, data.verify, data.is_present])
