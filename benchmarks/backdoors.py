@@ -150,13 +150,18 @@ def markdown(done: dict[str, Any]) -> str:
         attacks = list(dict.fromkeys(json.loads(key)[1] for key in done if json.loads(key)[0] == by))
         if not found:
             continue
-        out += [f"### {by}", "", "| attack | base rate | " + " | ".join(WALLS) + " |", "|---" * (len(WALLS) + 2) + "|"]
+        heads = ["attack", "base rate", *map(_shown, WALLS)]
+        out += [f"### {by}", "", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
         for attack in sorted(attacks, key=lambda name: name != NO_ATTACK):
             cells = [_cell(list(_found(done, by, attack, wall))) for wall in WALLS]
             base = [one["base"][attack] for one in _found(done, by, NO_ATTACK, "mean") if attack in one["base"]]
-            out.append(f"| {attack} | {_percent(base)} | " + " | ".join(cells) + " |")
+            out.append("| " + " | ".join([_shown(attack), _percent(base), *cells]) + " |")
         out.append("")
-    return "\n".join(out).replace(" | pixel", " → pixel")
+    return "\n".join(out)
+
+
+def _shown(name: str) -> str:
+    return name.replace(" | ", " → ")
 
 
 def _found(done: dict[str, Any], by: str, attack: str, wall: str) -> Iterator[dict[str, Any]]:
