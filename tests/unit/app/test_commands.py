@@ -197,6 +197,17 @@ def test_drill_refuses_to_require_a_wall_that_is_not_in_the_recipe(ringfort, rec
     assert "did you mean 'median'" in refused(ringfort("drill", recipe, "--must-hold", "medain"), "RF101", 2)
 
 
+def test_a_drill_whose_trials_fail_before_their_first_round_still_ends_with_a_report(ringfort, recipe, monkeypatch):
+    def breaks(*args, **options):
+        raise ValueError("no federation today")
+
+    monkeypatch.setattr("ringfort.audit.scenario.Scenario.federation", breaks)
+    done = ringfort("drill", recipe, "--json")
+    assert done.exit_code == 0
+    outcomes = {cell["outcome"] for cell in json.loads(done.stdout)["cells"] if cell["attack"] != "none"}
+    assert outcomes == {"error"}
+
+
 def test_drill_needs_a_drill_table(ringfort, recipe):
     recipe.write_text(recipe.read_text().partition("[drill]")[0])
     assert "no [drill] table" in refused(ringfort("drill", recipe), "RF104", 2)
