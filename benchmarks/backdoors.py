@@ -150,10 +150,11 @@ def markdown(done: dict[str, Any]) -> str:
         attacks = list(dict.fromkeys(json.loads(key)[1] for key in done if json.loads(key)[0] == by))
         if not found:
             continue
-        heads = ["attack", "base rate", *map(_shown, WALLS)]
+        walls = [wall for wall in WALLS if any(list(_found(done, by, attack, wall)) for attack in attacks)]
+        heads = ["attack", "base rate", *map(_shown, walls)]
         out += [f"### {by}", "", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
         for attack in sorted(attacks, key=lambda name: name != NO_ATTACK):
-            cells = [_cell(list(_found(done, by, attack, wall))) for wall in WALLS]
+            cells = [_cell(list(_found(done, by, attack, wall))) for wall in walls]
             base = [one["base"][attack] for one in _found(done, by, NO_ATTACK, "mean") if attack in one["base"]]
             out.append("| " + " | ".join([_shown(attack), _percent(base), *cells]) + " |")
         out.append("")
