@@ -18,7 +18,7 @@ from ringfort.app.commands.drill import drill
 from ringfort.app.commands.seals import seals
 from ringfort.app.commands.shared import fail, reported
 from ringfort.app.commands.train import train
-from ringfort.app.commands.watch import watch
+from ringfort.app.commands.up import up
 
 __all__ = ["main"]
 
@@ -31,7 +31,7 @@ app = typer.Typer(
 )
 app.command()(drill)
 app.command()(train)
-app.command()(watch)
+app.command()(up)
 app.command()(seals)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")

@@ -16,7 +16,7 @@ from ringfort.client.node import LocalClient, local_clients
 from ringfort.client.private import Privacy
 from ringfort.client.sanitise import Report, Sanitiser, sanitised
 from ringfort.core.dataset import Dataset
-from ringfort.core.ports import LocalTraining, Model
+from ringfort.core.ports import Exchange, LocalTraining, Model
 from ringfort.core.randomness import Seeds
 from ringfort.core.seal import COORDINATOR, Seal
 from ringfort.core.values import F32, I64, ClientId
@@ -143,6 +143,22 @@ class Scenario:
         if self.people is not None:
             self.people.require(exchange.members())
             exchange = self.people.exchange(exchange, model.schema, sealed=self.seal is not None)
+        return self.over(exchange, side, seeds, defence, model, attack=attack, journal=journal, release=release)
+
+    def over(
+        self,
+        exchange: Exchange,
+        side: ServerSide | None,
+        seeds: Seeds,
+        defence: Defence,
+        model: Model,
+        *,
+        attack: Attack | None = None,
+        journal: Journal | None = None,
+        release: PrivateRelease | None = None,
+    ) -> Federation:
+        """The server's half, over clients that live anywhere; `side` is its half of the seal, if there is one."""
+        reference = None if self.root is None else self._trainer(model, self.root, seeds)
         return Federation(
             exchange=exchange,
             model=model,

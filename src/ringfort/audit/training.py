@@ -24,7 +24,7 @@ from ringfort.rounds.journal import Journal
 from ringfort.rounds.private import PrivateRelease
 from ringfort.rounds.record import RoundRecord
 
-__all__ = ["train"]
+__all__ = ["summary", "train"]
 
 _NOT_COVERED = (
     "No attack was run. What the wall is worth against one is a drill's question (ringfort drill).",
@@ -77,7 +77,6 @@ def train(
         Incompatible (RF103), ToleranceExceeded (RF301): the defence cannot see through the seal, or not bear f.
     """
     started = time.monotonic()
-    counts = label_counts(scenario, seeds)
     scenario.require(defence, f, seeds)
     rows: list[SanitisedRow] = []
     federation = scenario.federation(
@@ -94,34 +93,70 @@ def train(
             observe(point(last.record))
     finally:
         federation.exchange.close()
-    records = journal.records
+    return summary(
+        scenario, defence, seeds, journal, title=title, manifest=manifest, started=started, release=release
+    )
+
+
+def summary(
+    scenario: Scenario,
+    defence: Defence,
+    seeds: Seeds,
+    journal: Journal,
+    *,
+    title: str,
+    manifest: Manifest,
+    started: float,
+    release: PrivateRelease | None = None,
+    clients: tuple[str, ...] = (),
+) -> tuple[TrainResult, bytes]:
+    """What a finished run's journal says, wherever its clients lived.
+
+    Args:
+        scenario: the federation.
+        defence: its walls.
+        seeds: the simulation's root.
+        journal: of the run; holds at least round 0.
+        title: for the report.
+        manifest: for the report.
+        started: on time.monotonic().
+        release: as it was run with.
+        clients: what the report must say about where the clients lived, if they were processes that signed.
+
+    Returns:
+        What the report draws, and the final model, encoded.
+    """
+    head = journal.records[-1]
+    encoded = journal.model(head.next_model)
+    model = scenario.model()
+    counts = label_counts(scenario, seeds)
     accounts = scenario.privacy.accounts() if scenario.privacy else ()
     found = _exposure(scenario, release, accounts)
-    predict = predictor(federation.model, last.params, scenario.test)
+    predict = predictor(model, model.schema.decode(encoded), scenario.test)
     result = TrainResult(
         title=title,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         manifest=manifest,
-        run=last.record.run,
-        rounds=last.round,
-        d=federation.model.schema.d,
+        run=head.run,
+        rounds=head.round,
+        d=model.schema.d,
         classes=scenario.train.classes,
         label_counts=counts,
         wall=wall_card(defence, scenario.rows(seeds)),
         curve=tuple(point(record) for record in records),
         accuracy=float(np.mean(predict(scenario.test.inputs) == scenario.test.labels)),
         recall=recall(predict, scenario.test),
-        clients=_client_rows(records[1:], [sum(row) for row in counts]),
-        model=last.record.next_model,
-        journal_head=last.record.digest,
-        budget_spent=_budget_spent(records, accounts),
-        protections=(*found.protects, *([_SIGNED] if scenario.people is not None else [])),
-        not_covered=(_NOT_COVERED[0], *found.open, _NAMES[scenario.people is not None], *_NOT_COVERED[1:]),
+        clients=_client_rows(journal.records[1:], [sum(row) for row in counts]),
+        model=head.next_model,
+        journal_head=head.digest,
+        budget_spent=_budget_spent(journal.records, accounts),
+        protections=(*found.protects, *([_SIGNED] if scenario.people is not None or clients else [])),
+        not_covered=(_NOT_COVERED[0], *found.open, *(clients or [_NAMES[scenario.people is not None]]), *_NOT_COVERED[1:]),
         seconds=time.monotonic() - started,
         sanitised=tuple(rows),
         watch=None if defence.watch is None else watch_report(defence.watch, journal.records),
     )
-    return result, journal.model(last.record.next_model)
+    return result, encoded
 
 
 def _exposure(scenario: Scenario, release: PrivateRelease | None, accounts: tuple[Account, ...]) -> Exposure:

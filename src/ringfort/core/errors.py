@@ -7,8 +7,8 @@
     ├── ToleranceExceeded  RF3xx
     ├── BudgetExceeded     RF4xx
     ├── ProtocolAbort      RF5xx   BelowFloor · OutOfOrder · BadShare · TooFewAlive · Inconsistent
-    ├── EngineError        RF6xx   TransportError · Interrupted · NothingAdmitted
-    └── IntegrityError     RF7xx   BrokenChain · BadCheckpoint · BadData · TooManySuspicious · BadProof
+    ├── EngineError        RF6xx   TransportError · Interrupted · NothingAdmitted · JobAborted
+    └── IntegrityError     RF7xx   BrokenChain · BadCheckpoint · BadData · TooManySuspicious
 
 A *client's* bad content never raises out of a round: the gate turns an AdmissionError into a refusal. A missing
 *safety precondition* always raises. A message never contains an update, a share, a key or a datum.
@@ -39,6 +39,7 @@ __all__ = [
     "Inconsistent",
     "IntegrityError",
     "Interrupted",
+    "JobAborted",
     "InvalidValue",
     "MalformedUpdate",
     "MissingExtra",
@@ -358,6 +359,15 @@ class NothingAdmitted(EngineError):
     what = "Every client of the cohort failed, stayed away or was refused, so there is nothing to aggregate."
     todo = "Read the first reason in the message. If losses diverge, lower the learning rate; check gate.max_norm."
     attack = "Possibly: a model that attackers have blown up makes honest clients diverge to NaN."
+
+
+class JobAborted(EngineError):
+    """The engine ended the job in which a round was running."""
+
+    code = "RF605"
+    what = "The engine ended the job, for all clients. The round it interrupted was not committed, earlier ones are."
+    todo = "Resume the run; `ringfort up` does so by itself, without a client whose process ended the job."
+    attack = "Possibly: any enrolled client can end a job by letting its own process die."
 
 
 class IntegrityError(RingfortError):

@@ -17,10 +17,11 @@ from ringfort.core.ports import Failure, Reply
 from ringfort.core.values import ClientId
 from ringfort.engine.workers import Emit, Workers
 
-__all__ = ["InProcess", "Node", "answer"]
+__all__ = ["InProcess", "Node", "answer", "words"]
 
 
-def _words(error: BaseException) -> str:
+def words(error: BaseException) -> str:
+    """An error in one line, also one that cannot say what it is."""
     try:
         return f"{type(error).__name__}: {error}"
     except Exception:  # an error that cannot even say what it is
@@ -48,7 +49,7 @@ def answer(client: ClientId, handle: Callable[[str, bytes], bytes], stage: str, 
             raise TypeError(f"{client} answered with {type(body).__name__}, not bytes")
         return Reply(client, body)
     except (Exception, SystemExit) as error:
-        return Failure(client, _words(error), traceback.format_exc())
+        return Failure(client, words(error), traceback.format_exc())
 
 
 class InProcess:

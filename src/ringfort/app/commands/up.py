@@ -1,0 +1,135 @@
+"""ringfort up: the recipe's federation as real processes on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ringfort.app.commands.shared import Json, Out, Overrides, Quiet, RecipePath, print_result, reported, say_written
+
+if TYPE_CHECKING:
+    from ringfort.app.deploy import Event
+
+__all__ = ["up"]
+
+
+@reported
+def up(
+    recipe: RecipePath,
+    overrides: Overrides = None,
+    clients: Annotated[
+        int | None, typer.Option("--clients", min=1, help="How many clients; sets data.split.clients.")
+    ] = None,
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last committed round in FOLDER.")] = False,
+    without: Annotated[
+        list[str] | None, typer.Option("--without", metavar="NAME", help="Leave this client out. Repeatable.")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Run the recipe's federation as real processes on this machine, on NVFlare: a server, its clients, its helpers.
+
+    The run folder and the report are those of `train`. Every process ends with this command, also on Ctrl-C.
+    """
+    import time
+    from contextlib import ExitStack
+
+    from ringfort import data, report
+    from ringfort.app import build
+    from ringfort.app import recipe as recipes
+    from ringfort.app.private import private
+    from ringfort.app.results import new_folder, run_folder, write_provenance
+    from ringfort.audit.drill import point
+    from ringfort.audit.training import summary
+    from ringfort.client.node import client_names
+    from ringfort.core.errors import Incompatible, MissingExtra, UnknownName
+    from ringfort.core.files import write_atomic
+    from ringfort.core.randomness import Seeds
+    from ringfort.core.values import client_id
+    from ringfort.rounds.journal import Journal, read_records
+
+    try:
+        from ringfort.app.deploy import Supervisor, deploy, forget_keys
+        from ringfort.engine.nvflare.deployment import Deployment
+    except ModuleNotFoundError as error:
+        raise MissingExtra("`ringfort up` needs NVFlare: pip install -c constraints.txt 'ringfort[nvflare]'") from error
+
+    started = time.monotonic()
+    more = [] if clients is None else [f"data.split.clients={clients}"]
+    read = recipes.read(recipe, [*(overrides or ()), *more])
+    folder = new_folder(run_folder(out or Path("runs") / recipe.stem, resume=resume))
+    split = data.load(read.data.name)
+    scenario, defence, seeds = build.scenario(read, split), build.defence(read), Seeds(read.seed)
+    scenario.require(defence, read.defence.f, seeds)
+    names = client_names(len(scenario.parts(seeds)))
+    for name in without or ():
+        if name not in names:
+            raise UnknownName.of("client", name, names)
+    helpers = () if scenario.seal is None else scenario.seal.helpers()
+    with Journal(folder) as journal:  # a run of another recipe is found before anything starts
+        if journal.head is not None and journal.head.recipe != scenario.recipe:
+            raise Incompatible("the folder holds a run of another recipe: name its own recipe.toml, or write elsewhere")
+        write_provenance(folder, read, build.manifest(read, split))
+    with ExitStack() as stack:
+        private(read, scenario, defence.rule.name, folder, stack)  # refuses what [privacy] cannot promise
+    kits = deploy(folder, read, names, helpers, scenario.recipe)
+
+    def committed() -> int:
+        return len(read_records(folder)[0]) - 1 if (folder / "rounds.jsonl").exists() else -1
+
+    seen = -1
+    with report.TrainProgress(quiet=quiet) as progress:
+
+        def observe() -> None:
+            nonlocal seen
+            if committed() <= seen:
+                return
+            for record in read_records(folder)[0][seen + 1 :]:
+                if seen < 0:
+                    progress.start("train", read.title, scenario.rounds)
+                progress.advance("train", point(record))
+                seen = record.round
+
+        try:
+            with Deployment(kits, folder / "deployment" / "jobs") as deployment:
+                supervisor = Supervisor(
+                    deployment, folder, scenario.recipe, names, helpers, committed, observe, {client_id(name) for name in without or ()}
+                )
+                supervisor.go()
+        finally:
+            forget_keys(folder)
+        progress.finish("train", None)
+    with ExitStack() as stack, Journal(folder) as journal:
+        made = private(read, scenario, defence.rule.name, folder, stack)
+        result, model = summary(
+            made.scenario,
+            defence,
+            seeds,
+            journal,
+            title=read.title,
+            manifest=build.manifest(read, split),
+            started=started,
+            release=made.release,
+            clients=_said(supervisor.events),
+        )
+        write_atomic(folder / "model.safetensors", model)
+        written = report.write_reports(folder, result)
+    print_result(report.report_json(result) if as_json else report.train_summary(result))
+    say_written(quiet, [folder / "model.safetensors", folder / "rounds.jsonl", *written])
+
+
+def _said(events: list[Event]) -> tuple[str, ...]:
+    """What the report must say about where the clients lived, and about jobs that ended before their time."""
+    lines = [
+        "Names are bound to TLS certificates by the engine; all processes were one user's on one machine, so nothing "
+        "else kept the parties apart.",
+        "Any enrolled client can end a job by letting its process die; the run then goes on without it.",
+    ]
+    for event in events:
+        if event.what == "ended":
+            whose = f" Left out since: {', '.join(event.culprits)}." if event.culprits else ""
+            lines.append(f"After round {max(event.round, 0)} a job ended before its time: {event.why}.{whose}")
+    return tuple(lines)

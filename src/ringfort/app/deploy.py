@@ -1,0 +1,253 @@
+"""A recipe as a deployment on this machine: identities, kits and profiles for every party, and the supervisor."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from ringfort.app.recipe import Recipe, to_toml
+from ringfort.app.sites import outcome_of
+from ringfort.core.errors import EngineError, JobAborted, RingfortError, TransportError
+from ringfort.core.files import canonical_json, write_atomic
+from ringfort.core.seal import COORDINATOR
+from ringfort.core.values import ClientId
+from ringfort.engine.nvflare.deployment import Deployment, Running
+from ringfort.engine.nvflare.provision import Kits, provision, write_profile
+from ringfort.identity import Authority, Home, JoinPolicy, Quota, Registry, Role, Subject
+from ringfort.identity.registry import REGISTRY_FILE
+
+__all__ = ["Event", "Supervisor", "deploy", "forget_keys"]
+
+FOLDER: Final = "deployment"
+EVENTS: Final = "engine.jsonl"
+_LIFE: Final = timedelta(hours=24)
+_INVITED: Final = timedelta(minutes=10)
+_JOBS_WITHOUT_PROGRESS: Final = 3
+
+
+def deploy(run: Path, recipe: Recipe, clients: tuple[ClientId, ...], helpers: tuple[ClientId, ...], digest: str) -> Kits:
+    """Make RUN/deployment: identities, startup kits and profiles. Keys of an earlier deployment there are replaced.
+
+    Guarantees:
+        Every party's signing key is made in its own folder (mode 0700) and leaves it in no message. Enrolments end after
+        24 hours, TLS certificates after a day.
+
+    Does not protect: one user of one machine owns all folders; nothing keeps the parties apart but their processes.
+    """
+    folder = (run / FOLDER).resolve()
+    kits = provision(folder, (*clients, *helpers))
+    grants = folder / "grants"
+    _enrol(folder, kits, clients, helpers, grants)
+    write_atomic(folder / "recipe.toml", to_toml(recipe.resolved()).encode())
+    shared = {"recipe": str(folder / "recipe.toml"), "grants": str(grants), "folder": str(run.resolve())}
+    for name, kit in kits.clients.items():
+        make = "ringfort.app.sites:helper" if name in helpers else "ringfort.app.sites:client"
+        write_profile(kit, digest, make, {**shared, "party": name, "home": str(kit / "identity")})
+    server = {**shared, "party": COORDINATOR, "home": str(kits.server / "identity")}
+    write_profile(kits.server, digest, "ringfort.app.sites:serve", {**server, "outcome": str(folder / "outcome.json")})
+    return kits
+
+
+def _enrol(
+    folder: Path, kits: Kits, clients: tuple[ClientId, ...], helpers: tuple[ClientId, ...], grants: Path
+) -> None:
+    now = datetime.now(UTC)
+    grants.mkdir(mode=0o700)
+    at = folder / "authority"
+    authority = Authority.create(at, "loopback", ("localhost",), timedelta(days=1), now)
+    policy = JoinPolicy(burst=1, every=timedelta(days=1), cool_down=timedelta(0), life=_LIFE)
+    kit_of = {COORDINATOR: kits.server, **kits.clients}
+    with Registry.open_new(at / REGISTRY_FILE, authority, policy, now) as registry:
+        for name, kit in kit_of.items():
+            server = name not in clients
+            subject = Subject(name, name, Role.SERVER if server else Role.CLIENT, ("localhost",) if server else ())
+            letter = registry.invite(subject, Quota(1, 1 << 30), _INVITED, now)
+            note = kit / "letter"
+            note.touch(mode=0o600)
+            note.write_bytes(letter.encode())
+            home = Home(kit / "identity")
+            grant = registry.admit(home.apply(note).encode(), now)
+            home.accept(grant, now)
+            note.unlink()
+            (grants / f"{name}.json").write_bytes(grant.encode())
+
+
+def forget_keys(run: Path) -> None:
+    """Delete every private key of a deployment that has ended; logs, certificates and policies stay."""
+    folder = run / FOLDER
+    for pattern in ("*/startup/*.key", "*/identity/keys-*/*.key.pem", "authority/*.key.pem"):
+        for path in folder.glob(pattern):
+            path.unlink()
+    shutil.rmtree(folder / "jobs", ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to the engine, and how long it took to go on.
+
+    Args:
+        at: UTC.
+        what: `submitted`, `ended`, `resubmitted` or `restarted`.
+        job: ours.
+        round: rounds committed by then.
+        why: in words.
+        culprits: parties whose process ended the job.
+        seconds: since the job before it was seen to end.
+    """
+
+    at: str
+    what: str
+    job: str
+    round: int
+    why: str = ""
+    culprits: tuple[ClientId, ...] = ()
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """One line of engine.jsonl."""
+        return {
+            "at": self.at,
+            "what": self.what,
+            "job": self.job,
+            "round": self.round,
+            "why": self.why,
+            "culprits": list(self.culprits),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass
+class Supervisor:
+    """Keeps a run going over jobs that end: every job goes on from the last committed round.
+
+    Args:
+        deployment: of the run.
+        run: its folder.
+        digest: of the recipe.
+        clients: everybody who takes part.
+        helpers: the seal's; no job runs without them.
+        committed: how many rounds the journal holds.
+        observe: told often, between two looks at the processes.
+
+    Policy: a client whose process ended a job is left out of the jobs after it, until the run is started again with
+        --resume. Three jobs in a row that commit nothing end the run.
+    """
+
+    deployment: Deployment
+    run: Path
+    digest: str
+    clients: tuple[ClientId, ...]
+    helpers: tuple[ClientId, ...]
+    committed: Callable[[], int]
+    observe: Callable[[], None]
+    without: set[ClientId] = field(default_factory=set)
+    events: list[Event] = field(default_factory=list)
+
+    def go(self) -> None:
+        """Until the federation is done.
+
+        Raises:
+            RingfortError: what the federation itself raised at the server; EngineError: jobs end without progress.
+        """
+        idle, ended, restarted = 0, None, False
+        while True:
+            before = self.committed()
+            try:
+                self.deployment.start(self.without)
+                job = self.deployment.submit(self.digest, self._sites())
+            except (TransportError, JobAborted) as error:
+                self._note("ended", "", str(error))
+                idle += 1
+                if idle >= _JOBS_WITHOUT_PROGRESS:
+                    raise
+                self.deployment.close()
+                ended, restarted = ended or time.monotonic(), True
+                continue
+            seconds = 0.0 if ended is None else time.monotonic() - ended
+            what = "submitted" if ended is None else "restarted" if restarted else "resubmitted"
+            self._note(what, job.run, seconds=seconds)
+            why = self._watch(job)
+            if why is None:
+                return
+            ended = time.monotonic()
+            dead = self.deployment.culprits(job)
+            self._note("ended", job.run, why, dead)
+            if set(dead) & set(self.helpers):
+                dead = tuple(name for name in dead if name not in self.helpers)
+            self.without |= set(dead)
+            restarted = not self._tidy(job)
+            idle = 0 if self.committed() > before else idle + 1
+            if idle >= _JOBS_WITHOUT_PROGRESS:
+                raise EngineError(f"{idle} jobs in a row ended before a round was committed; the last: {why}")
+
+    def _sites(self) -> list[ClientId]:
+        return [name for name in (*self.clients, *self.helpers) if name not in self.without]
+
+    def _watch(self, job: Running) -> str | None:
+        """Why the job ended, or None if the federation is done."""
+        path = self.run / FOLDER / "outcome.json"
+
+        def done() -> bool:
+            self.observe()
+            return outcome_of(path, job.run) is not None
+
+        try:
+            self.deployment.watch(job, done)
+        except JobAborted as error:
+            said = outcome_of(path, job.run)
+            if said is None:
+                return error.message
+        said = outcome_of(path, job.run) or {}
+        if said.get("status") == "done":
+            self.observe()
+            return None
+        if said.get("status") == "aborted":
+            return said["message"]
+        raise _raised(said)
+
+    def _tidy(self, job: Running) -> bool:
+        """End what is left of a job; False if the whole deployment had to be ended for it."""
+        if self.deployment.clear(job):
+            return True
+        self.deployment.close()
+        return False
+
+    def _note(
+        self, what: str, job: str, why: str = "", culprits: tuple[ClientId, ...] = (), seconds: float = 0.0
+    ) -> None:
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        event = Event(at, what, job, self.committed(), why, culprits, seconds)
+        self.events.append(event)
+        with (self.run / EVENTS).open("ab") as file:
+            file.write(canonical_json(event.to_json()) + b"\n")
+
+
+def _raised(said: dict[str, str]) -> RingfortError:
+    """The error that the server's process reported, as one of this process."""
+    code = said.get("code", "RF600")
+    message = said.get("message", "the server's process ended without a word")
+    kinds: dict[str, type[RingfortError]] = {kind.code: kind for kind in _kinds(RingfortError)}
+    kind = kinds.get(code, EngineError)
+    try:
+        return kind(message)
+    except TypeError:
+        return EngineError(f"{code}: {message}")
+
+
+def _kinds(root: type[RingfortError]) -> list[type[RingfortError]]:
+    return [root, *(kind for child in root.__subclasses__() for kind in _kinds(child))]
+
+
+def read_events(run: Path) -> list[dict[str, Any]]:
+    """The lines of engine.jsonl; a torn last one is left out."""
+    try:
+        lines = (run / EVENTS).read_bytes().split(b"\n")[:-1]
+    except OSError:
+        return []
+    return [json.loads(line) for line in lines]

@@ -1,0 +1,166 @@
+"""What each site of a deployment does, from its own profile: serve the rounds, train, or help to seal.
+
+Arguments, as `deploy` writes them into a site's profile:
+
+    recipe  the recipe's file    party  the site's name    folder  for what the party keeps (the server: the run folder)
+    home    its identity's folder    grants  everybody's enrolments    outcome  the server's word about how a job ended
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ringfort import data
+from ringfort.app import build
+from ringfort.app.private import private
+from ringfort.app.recipe import CentralSpec, Recipe, read
+from ringfort.audit.scenario import Scenario
+from ringfort.client.node import LocalClient, client_names
+from ringfort.client.sealed import SealedClient
+from ringfort.core.errors import Incompatible, JobAborted, RingfortError
+from ringfort.core.files import canonical_json, write_atomic
+from ringfort.core.keys import Directory
+from ringfort.core.randomness import Seeds
+from ringfort.core.seal import Helper
+from ringfort.core.values import ClientId, client_id
+from ringfort.engine.in_process import Node, words
+from ringfort.engine.nvflare.exchange import NVFlareExchange
+from ringfort.identity import Grant, Home, directory_of
+from ringfort.identity.home import Identity
+from ringfort.rounds.journal import Journal
+from ringfort.rounds.sealing import ServerSide
+
+if TYPE_CHECKING:
+    from ringfort.engine.nvflare.site import Job
+
+__all__ = ["client", "helper", "serve"]
+
+PATIENCE_S = 600.0
+"""How long a round waits whose recipe has no train.deadline_s."""
+_HEADER_BYTES = 1 << 16
+_SEALED_FACTOR = 64
+"""A sealed message is longer than an update: twice with shares, up to about 25 times under encryption."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One party's view of the recipe."""
+
+    recipe: Recipe
+    scenario: Scenario
+    seeds: Seeds
+    party: ClientId
+    folder: Path
+    identity: Identity = field(repr=False)
+    directory: Directory = field(repr=False)
+
+    @classmethod
+    def of(cls, said: dict[str, Any]) -> _Place:
+        recipe = read(Path(said["recipe"]))
+        identity = Home(Path(said["home"])).identity()
+        grants = [Grant.decode(path.read_bytes()) for path in sorted(Path(said["grants"]).glob("*.json"))]
+        return cls(
+            recipe,
+            build.scenario(recipe, data.load(recipe.data.name)),
+            Seeds(recipe.seed),
+            client_id(said["party"]),
+            Path(said["folder"]),
+            identity,
+            directory_of(grants, identity.pins.authority, datetime.now(UTC)),
+        )
+
+
+def client(said: dict[str, Any]) -> Node:
+    """A client: it keeps its own rows of the data, its own seeds, its own key and its own privacy ledger."""
+    place = _Place.of(said)
+    scenario = place.scenario
+    if place.recipe.privacy is not None and not isinstance(place.recipe.privacy, CentralSpec):
+        with ExitStack() as stack:
+            rule = build.defence(place.recipe).rule.name
+            scenario = private(place.recipe, scenario, rule, place.folder, stack).scenario
+    parts = scenario.parts(place.seeds)
+    names = client_names(len(parts))
+    if place.party not in names:
+        raise Incompatible(f"{place.party} is none of the {len(names)} clients of this recipe")
+    rows = scenario.train.take(parts[names.index(place.party)])
+    model = scenario.model()
+    local = LocalClient(
+        place.party, model, rows, scenario.training, place.seeds, scenario.privacy, scenario.guard
+    )
+    if scenario.seal is None:
+        return local
+    half = scenario.seal.client(place.party, place.identity.key, place.directory)
+    return SealedClient(place.party, lambda frame: local.handle("train", frame), model.schema, half)
+
+
+@dataclass(frozen=True)
+class _HelperNode:
+    """A seal's helper as an engine holds it."""
+
+    client: ClientId
+    inner: Helper
+
+    def handle(self, stage: str, payload: bytes) -> bytes:
+        return self.inner.handle(stage, payload)
+
+
+def helper(said: dict[str, Any]) -> Node:
+    """A seal's helper, with its own key and its own copy of the defence."""
+    place = _Place.of(said)
+    seal = place.scenario.seal
+    if seal is None:
+        raise Incompatible("this recipe has no seal, so it needs no helper")
+    decide = build.defence(place.recipe).rule
+    return _HelperNode(place.party, seal.helper(place.party, place.identity.key, place.directory, decide))
+
+
+def serve(said: dict[str, Any], job: Job) -> None:
+    """Run the federation until it is done; say in `outcome` how it ended. Never raises: the job then just ends."""
+    outcome = Path(said["outcome"])
+    try:
+        _serve(_Place.of(said), job)
+        said_at_end = {"status": "done"}
+    except JobAborted as error:
+        said_at_end = {"status": "aborted", "message": error.message}
+    except RingfortError as error:
+        said_at_end = {"status": "failed", "code": error.code, "message": error.message}
+    except BaseException as error:
+        said_at_end = {"status": "failed", "code": "RF600", "message": words(error)}
+    write_atomic(outcome, canonical_json({"run": job.run, **said_at_end}))
+
+
+def _serve(place: _Place, job: Job) -> None:
+    defence = build.defence(place.recipe)
+    with ExitStack() as stack:
+        journal = stack.enter_context(Journal(place.folder))
+        made = private(place.recipe, place.scenario, defence.rule.name, place.folder, stack)
+        scenario, model = made.scenario, made.scenario.model()
+        seal = scenario.seal
+        names = client_names(len(scenario.parts(place.seeds)))
+        members = tuple(name for name in names if name in job.calls)
+        largest = model.schema.encoded_bytes * (1 if seal is None else _SEALED_FACTOR) + _HEADER_BYTES
+        exchange = NVFlareExchange(
+            job.calls, members, job.aborted, max_reply_bytes=largest, patience_s=PATIENCE_S
+        )
+        side = None if seal is None else ServerSide(seal, seal.server(place.identity.key, place.directory))
+        if scenario.cohort is not None and scenario.cohort > len(members):
+            scenario = replace(scenario, cohort=len(members))
+        federation = scenario.over(
+            exchange, side, place.seeds, defence, model, journal=journal, release=made.release
+        )
+        for _ in federation.states():
+            pass
+
+
+def outcome_of(path: Path, run: str) -> dict[str, str] | None:
+    """What the server said about the end of this job, if it said anything."""
+    try:
+        said: dict[str, str] = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return said if said.get("run") == run else None

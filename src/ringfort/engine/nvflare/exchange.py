@@ -1,0 +1,170 @@
+"""One exchange over calls to remote parties: a thread for each, our own clock, and nobody waits for a late one."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import cbor2
+
+from ringfort.core.checks import positive, whole
+from ringfort.core.errors import InvalidValue, JobAborted
+from ringfort.core.ports import Failure, Reply
+from ringfort.core.values import ClientId
+from ringfort.engine.in_process import words
+
+__all__ = ["Call", "NVFlareExchange", "pack"]
+
+Call = Callable[[str, bytes, float], bytes]
+"""Asks one party: (stage, payload, timeout in seconds) -> packed answer. TimeoutError: it did not answer."""
+
+_TICK_S: Final = 0.05
+_OVERHEAD_BYTES: Final = 4096
+"""What a packed answer is longer than its body, at most."""
+
+
+def pack(answer: Reply | Failure) -> bytes:
+    """An answer as bytes, for the wire."""
+    if isinstance(answer, Reply):
+        return cbor2.dumps(["reply", answer.body])
+    return cbor2.dumps(["failure", answer.error, answer.traceback])
+
+
+def _unpack(client: ClientId, packed: object, limit: int) -> Reply | Failure:
+    """What a party answered; whatever is no packed answer is its failure."""
+    if not isinstance(packed, bytes):
+        return Failure(client, f"answered with {type(packed).__name__}, not bytes")
+    if len(packed) > limit + _OVERHEAD_BYTES:
+        return Failure(client, f"answered with {len(packed)} bytes, more than the {limit} that are allowed")
+    try:
+        match cbor2.loads(packed):
+            case ["reply", bytes(body)]:
+                return Reply(client, body)
+            case ["failure", str(error), str(trace)]:
+                return Failure(client, error, trace)
+    except Exception:  # what the decoder makes of hostile bytes is its business
+        return Failure(client, "answered with bytes that are no message")
+    return Failure(client, "answered with something that is no message")
+
+
+class NVFlareExchange:
+    """Asks every party at once, each with its own payload, and takes what came back before the deadline.
+
+    Args:
+        calls: how to ask each party: clients, and the helpers of a seal.
+        members: which of them are clients.
+        aborted: whether the engine is ending the job.
+        max_reply_bytes: longest answer that is read. A longer one is its sender's failure.
+        patience_s: how long a round without a deadline waits.
+
+    Guarantees:
+        The deadline is absolute, on this machine's clock: a party that drips bytes does not move it.
+        A party that missed a stage is not asked again in that round, so it costs one deadline and not one for each stage.
+        Answers that come after the deadline are dropped, whatever round they are for.
+        One party's error or bad answer is its own Failure.
+
+    Raises:
+        JobAborted (RF605): the engine ends the job. Nobody's silence is then held against it.
+
+    Does not protect: the size is checked once an answer is here. A hostile client can send more than memory holds; limit
+        the server process's memory, and resume.
+    """
+
+    def __init__(
+        self,
+        calls: Mapping[ClientId, Call],
+        members: tuple[ClientId, ...],
+        aborted: Callable[[], bool],
+        *,
+        max_reply_bytes: int,
+        patience_s: float,
+    ) -> None:
+        whole(1, max_reply_bytes=max_reply_bytes)
+        positive(patience_s=patience_s)
+        if not members or not set(members) <= set(calls):
+            raise InvalidValue("an engine needs at least one client, and a way to call each")
+        self._calls = dict(calls)
+        self._members = tuple(sorted(members))
+        self._aborted = aborted
+        self._limit = max_reply_bytes
+        self._patience_s = patience_s
+        self._asked: dict[ClientId, bytes] = {}
+        self._missed: set[ClientId] = set()
+
+    def members(self) -> tuple[ClientId, ...]:
+        """The clients of this job; helpers are no members."""
+        return self._members
+
+    def exchange(
+        self, stage: str, payloads: Mapping[ClientId, bytes], deadline_s: float | None
+    ) -> Mapping[ClientId, Reply | Failure]:
+        """Ask each party at once."""
+        wait_s = self._patience_s if deadline_s is None else deadline_s
+        deadline = time.monotonic() + wait_s
+        self._note_round(stage, payloads)
+        if self._aborted():
+            raise JobAborted("the engine ends the job")
+        out: dict[ClientId, Reply | Failure] = {}
+        waiting = set()
+        answers: queue.SimpleQueue[tuple[ClientId, object]] = queue.SimpleQueue()
+        for name, payload in payloads.items():
+            if name not in self._calls:
+                out[name] = Failure(name, "is not in this job")
+            elif name not in self._missed:
+                waiting.add(name)
+                call = (self._calls[name], stage, payload, wait_s)
+                threading.Thread(target=_ask, args=(answers, name, *call), daemon=True).start()
+        while waiting and (left_s := deadline - time.monotonic()) > 0:
+            try:
+                name, answer = answers.get(timeout=min(left_s, _TICK_S))
+            except queue.Empty:
+                self._require_running()
+                continue
+            if isinstance(answer, TimeoutError):
+                self._require_running()  # an aborted call looks like one that timed out
+                waiting.discard(name)
+                self._missed.add(name)
+                continue
+            waiting.discard(name)
+            out[name] = _read(name, answer, self._limit)
+            if isinstance(answer, JobAborted):
+                raise answer
+        self._require_running()
+        self._missed |= waiting
+        return {name: out[name] for name in payloads if name in out}
+
+    def _note_round(self, stage: str, payloads: Mapping[ClientId, bytes]) -> None:
+        """A broadcast that differs from the last one begins a round; the same again repeats it for fewer clients."""
+        if stage == "train" and any(self._asked.get(name) != payload for name, payload in payloads.items()):
+            self._missed.clear()
+            self._asked = dict(payloads)
+
+    def _require_running(self) -> None:
+        if self._aborted():
+            raise JobAborted("the engine ends the job")
+
+    def close(self) -> None:
+        """Nothing to give back: calls end by themselves, and the job ends with its server's process."""
+
+
+def _ask(
+    answers: queue.SimpleQueue[tuple[ClientId, object]],
+    name: ClientId,
+    call: Call,
+    stage: str,
+    payload: bytes,
+    timeout_s: float,
+) -> None:
+    try:
+        answers.put((name, call(stage, payload, timeout_s)))
+    except BaseException as error:
+        answers.put((name, error))
+
+
+def _read(client: ClientId, answer: object, limit: int) -> Reply | Failure:
+    if isinstance(answer, BaseException):
+        return Failure(client, words(answer))
+    return _unpack(client, answer, limit)

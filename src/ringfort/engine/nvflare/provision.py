@@ -1,0 +1,160 @@
+"""Startup kits for a federation on one machine. Imports nvflare.
+
+Each party gets a folder of its own, readable by nobody else, with the locked-down site policy: no code from a job, and
+only our two classes beside the two that run them. The authority's key is deleted before this returns, so the kits can be
+neither extended nor renewed: provision again. Certificates live one day.
+
+For sites on several machines, where no private key may travel, see docs/deployment.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from nvflare.lighter.provision import prepare_builders, prepare_project
+from nvflare.lighter.provisioner import Provisioner
+
+from ringfort.core.errors import InvalidValue
+from ringfort.core.files import canonical_json, write_atomic
+from ringfort.core.values import ClientId
+
+__all__ = ["ADMIN", "ALLOWED", "SERVER", "Kits", "free_ports", "lock_down", "provision", "write_profile"]
+
+SERVER: Final = "localhost"
+ADMIN: Final = "admin@ringfort.internal"
+_PROJECT: Final = "ringfort"
+_LIFE_DAYS: Final = 1
+
+ALLOWED: Final = (
+    "nvflare.collab.runtime.controller.CollabController",
+    "nvflare.collab.runtime.executor.CollabExecutor",
+    "ringfort.engine.nvflare.site.ClientSite",
+    "ringfort.engine.nvflare.site.ServerSite",
+)
+"""The only classes that a job may name on our sites."""
+
+_RIGHTS: Final = ("submit_job", "clone_job", "manage_job", "download_job", "view", "operate")
+_FORBIDDEN: Final = ("shell_commands", "byoc", "server-predeployed-flwr")
+
+
+@dataclass(frozen=True)
+class Kits:
+    """Where the startup kits are.
+
+    Args:
+        server: the server's.
+        clients: by name; helpers of a seal are among them.
+        admin: the operator's.
+        port: where clients connect.
+        admin_port: where the operator connects.
+    """
+
+    server: Path
+    clients: dict[ClientId, Path]
+    admin: Path
+    port: int
+    admin_port: int
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on loopback that nobody listens on now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def provision(folder: Path, clients: Sequence[ClientId]) -> Kits:
+    """Make the kits in `folder`, which is replaced.
+
+    Raises:
+        InvalidValue (RF104): no clients.
+    """
+    if not clients:
+        raise InvalidValue("a deployment needs at least one client")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+    port, admin_port = free_ports(2)
+    made = _make(folder / "making", clients, port, admin_port)
+    kits = Kits(
+        folder / "server", {name: folder / name for name in clients}, folder / "admin", port, admin_port
+    )
+    for name, kit in {SERVER: kits.server, ADMIN: kits.admin, **kits.clients}.items():
+        shutil.move(made / name, kit)
+        kit.chmod(0o700)
+    shutil.rmtree(folder / "making")  # with the authority's key, and everybody's
+    for kit in (kits.server, *kits.clients.values()):
+        lock_down(kit)
+    return kits
+
+
+def _make(where: Path, clients: Sequence[ClientId], port: int, admin_port: int) -> Path:
+    project: dict[str, Any] = {
+        "api_version": 3,
+        "name": _PROJECT,
+        "description": "made by ringfort up",
+        "participants": [
+            {
+                "name": SERVER,
+                "type": "server",
+                "org": "coordinator",
+                "fed_learn_port": port,
+                "admin_port": admin_port,
+                "default_host": SERVER,
+            },
+            {"name": ADMIN, "type": "admin", "org": "coordinator", "role": "project_admin"},
+            *({"name": name, "type": "client", "org": name.replace("-", "_")} for name in clients),
+        ],
+        "builders": [
+            {"path": "nvflare.lighter.impl.workspace.WorkspaceBuilder"},
+            {
+                "path": "nvflare.lighter.impl.static_file.StaticFileBuilder",
+                "args": {"config_folder": "config", "scheme": "http"},
+            },
+            {"path": "nvflare.lighter.impl.cert.CertBuilder", "args": {"root_valid_days": _LIFE_DAYS}},
+            {"path": "nvflare.lighter.impl.signature.SignatureBuilder"},
+        ],
+    }
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        Provisioner(str(where), prepare_builders(project), None).provision(prepare_project(project))
+    return where / _PROJECT / "prod_00"
+
+
+def lock_down(kit: Path) -> None:
+    """Write the site's policy beside its defaults: no code from jobs, our classes only, stores inside the kit, no log
+    that is streamed elsewhere.
+    """
+    local = kit / "local"
+    resources = json.loads((local / "resources.json.default").read_text())
+    resources["class_allow_list"] = list(ALLOWED)
+    resources["class_list_enforcement_mode"] = "enforce"
+    if "allow_log_streaming" in resources:
+        resources["allow_log_streaming"] = False
+    if "snapshot_persistor" in resources:
+        resources["snapshot_persistor"]["args"]["storage"]["args"]["root_dir"] = str(kit / "store" / "snapshots")
+    components = [part for part in resources["components"] if part["id"] not in ("site_log_streamer", "log_receiver")]
+    for part in components:
+        if part["id"] == "job_manager":
+            part["args"]["uri_root"] = str(kit / "store" / "jobs")
+    resources["components"] = components
+    policy = {
+        "format_version": "1.0",
+        "permissions": {"project_admin": {**dict.fromkeys(_RIGHTS, "any"), **dict.fromkeys(_FORBIDDEN, "none")}},
+    }
+    write_atomic(local / "resources.json", json.dumps(resources, indent=2).encode())
+    write_atomic(local / "authorization.json", json.dumps(policy, indent=2).encode())
+
+
+def write_profile(kit: Path, recipe: str, make: str, arguments: dict[str, Any]) -> None:
+    """Say what a site does in a job for this recipe: see `site`."""
+    profile = {"v": 1, "recipe": recipe, "make": make, "arguments": arguments}
+    write_atomic(kit / "local" / "ringfort.json", canonical_json(profile))
