@@ -13,7 +13,8 @@ from typing import Annotated
 
 import typer
 
-from ringfort.app.commands import audit, bench, client, data, identity, log, privacy, recipe
+from ringfort.app.commands import audit, bench, data, identity, privacy, recipe
+from ringfort.app.commands.doctor import doctor
 from ringfort.app.commands.drill import drill
 from ringfort.app.commands.seals import seals
 from ringfort.app.commands.shared import fail, reported
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command()(drill)
 app.command()(train)
 app.command()(up)
+app.command()(doctor)
 app.command()(seals)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")
