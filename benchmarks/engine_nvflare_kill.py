@@ -2,9 +2,9 @@
 
     python -m benchmarks.engine_nvflare_kill --trials 200 --out runs/kill.json
 
-Half of the trials kill the server's job process, a quarter a client's, a quarter the server's lasting process. After each,
-the run must finish by itself, its chain must verify, every round must be there once, and, unless a client was left out,
-the model must be bit for bit that of an undisturbed run in one process.
+Half of the trials kill the server's job process, a quarter a client's, a quarter the server's lasting process. After
+each, the run must finish by itself, its chain must verify, every round must be there once, and, unless a client was
+left out, the model must be bit for bit that of an undisturbed run in one process.
 """
 
 from __future__ import annotations
@@ -52,10 +52,12 @@ VICTIMS = ("server-job", "client-job", "server-job", "server")
 
 
 def command(*words: str) -> list[str]:
+    """The command line of this interpreter's Ringfort."""
     return [sys.executable, "-c", "from ringfort.app.main import main; main()", *words]
 
 
 def committed(run: Path) -> int:
+    """Rounds on disk; -1 before round 0."""
     try:
         return (run / "rounds.jsonl").read_bytes().count(b"\n") - 1
     except OSError:
@@ -63,12 +65,14 @@ def committed(run: Path) -> int:
 
 
 def process_of(kit: Path) -> int | None:
+    """A site's process in the current job."""
     with contextlib.suppress(OSError, ValueError, KeyError):
         return int(json.loads((kit / "local" / "process.json").read_bytes())["pid"])
     return None
 
 
 def parent_of(pid: int) -> int:
+    """Who started a process."""
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
@@ -137,6 +141,7 @@ def faults(result: dict[str, Any], expected: str) -> list[str]:
 
 
 def main() -> None:
+    """Run the trials; exit 1 if any broke a promise."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)

@@ -18,7 +18,8 @@ from ringfort.core.files import canonical_json, write_atomic
 from ringfort.core.seal import COORDINATOR
 from ringfort.core.values import ClientId
 from ringfort.engine.nvflare.deployment import Deployment, Running
-from ringfort.engine.nvflare.provision import Kits, provision, write_profile
+from ringfort.engine.nvflare.kit import write_profile
+from ringfort.engine.nvflare.provision import Kits, provision
 from ringfort.identity import Authority, Home, JoinPolicy, Quota, Registry, Role, Subject
 from ringfort.identity.registry import REGISTRY_FILE
 
@@ -31,19 +32,21 @@ _INVITED: Final = timedelta(minutes=10)
 _JOBS_WITHOUT_PROGRESS: Final = 3
 
 
-def deploy(run: Path, recipe: Recipe, clients: tuple[ClientId, ...], helpers: tuple[ClientId, ...], digest: str) -> Kits:
+def deploy(
+    run: Path, recipe: Recipe, clients: tuple[ClientId, ...], helpers: tuple[ClientId, ...], digest: str
+) -> Kits:
     """Make RUN/deployment: identities, startup kits and profiles. Keys of an earlier deployment there are replaced.
 
     Guarantees:
-        Every party's signing key is made in its own folder (mode 0700) and leaves it in no message. Enrolments end after
-        24 hours, TLS certificates after a day.
+        Every party's signing key is made in its own folder (mode 0700) and leaves it in no message. Enrolments end
+        after 24 hours, TLS certificates after a day.
 
     Does not protect: one user of one machine owns all folders; nothing keeps the parties apart but their processes.
     """
     folder = (run / FOLDER).resolve()
     kits = provision(folder, (*clients, *helpers))
     grants = folder / "grants"
-    _enrol(folder, kits, clients, helpers, grants)
+    _enrol(folder, kits, clients, grants)
     write_atomic(folder / "recipe.toml", to_toml(recipe.resolved()).encode())
     shared = {"recipe": str(folder / "recipe.toml"), "grants": str(grants), "folder": str(run.resolve())}
     for name, kit in kits.clients.items():
@@ -54,9 +57,7 @@ def deploy(run: Path, recipe: Recipe, clients: tuple[ClientId, ...], helpers: tu
     return kits
 
 
-def _enrol(
-    folder: Path, kits: Kits, clients: tuple[ClientId, ...], helpers: tuple[ClientId, ...], grants: Path
-) -> None:
+def _enrol(folder: Path, kits: Kits, clients: tuple[ClientId, ...], grants: Path) -> None:
     now = datetime.now(UTC)
     grants.mkdir(mode=0o700)
     at = folder / "authority"

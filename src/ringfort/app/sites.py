@@ -89,9 +89,7 @@ def client(said: dict[str, Any]) -> Node:
         raise Incompatible(f"{place.party} is none of the {len(names)} clients of this recipe")
     rows = scenario.train.take(parts[names.index(place.party)])
     model = scenario.model()
-    local = LocalClient(
-        place.party, model, rows, scenario.training, place.seeds, scenario.privacy, scenario.guard
-    )
+    local = LocalClient(place.party, model, rows, scenario.training, place.seeds, scenario.privacy, scenario.guard)
     if scenario.seal is None:
         return local
     half = scenario.seal.client(place.party, place.identity.key, place.directory)
@@ -144,15 +142,11 @@ def _serve(place: _Place, job: Job) -> None:
         names = client_names(len(scenario.parts(place.seeds)))
         members = tuple(name for name in names if name in job.calls)
         largest = model.schema.encoded_bytes * (1 if seal is None else _SEALED_FACTOR) + _HEADER_BYTES
-        exchange = NVFlareExchange(
-            job.calls, members, job.aborted, max_reply_bytes=largest, patience_s=PATIENCE_S
-        )
+        exchange = NVFlareExchange(job.calls, members, job.aborted, max_reply_bytes=largest, patience_s=PATIENCE_S)
         side = None if seal is None else ServerSide(seal, seal.server(place.identity.key, place.directory))
         if scenario.cohort is not None and scenario.cohort > len(members):
             scenario = replace(scenario, cohort=len(members))
-        federation = scenario.over(
-            exchange, side, place.seeds, defence, model, journal=journal, release=made.release
-        )
+        federation = scenario.over(exchange, side, place.seeds, defence, model, journal=journal, release=made.release)
         for _ in federation.states():
             pass
 

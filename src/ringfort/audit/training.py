@@ -93,9 +93,7 @@ def train(
             observe(point(last.record))
     finally:
         federation.exchange.close()
-    return summary(
-        scenario, defence, seeds, journal, title=title, manifest=manifest, started=started, release=release
-    )
+    return summary(scenario, defence, seeds, journal, title=title, manifest=manifest, started=started, release=release)
 
 
 def summary(

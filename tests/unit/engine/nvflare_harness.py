@@ -1,7 +1,7 @@
 """Runs an exchange in a real NVFlare job and drives it from a test: handlers stay in the test's process.
 
-    test process                     server's job process            a client's job process
-    Remote.exchange --unix socket--> `serve` -> NVFlareExchange ----> `node` --unix socket--> handlers[name]
+test process                     server's job process            a client's job process
+Remote.exchange --unix socket--> `serve` -> NVFlareExchange ----> `node` --unix socket--> handlers[name]
 """
 
 import os

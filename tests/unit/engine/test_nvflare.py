@@ -11,10 +11,11 @@ import pytest
 pytest.importorskip("nvflare")
 
 from ringfort.audit.doctor import Severity, examine
-from ringfort.core.errors import JobAborted, TransportError
+from ringfort.core.errors import JobAborted
 from ringfort.engine.nvflare.deployment import Deployment
+from ringfort.engine.nvflare.kit import write_profile
 from ringfort.engine.nvflare.processes import running
-from ringfort.engine.nvflare.provision import provision, write_profile
+from ringfort.engine.nvflare.provision import provision
 
 HERE = Path(__file__).parent
 NAMES = ("ada", "bob", "cy", "dee")
@@ -61,8 +62,9 @@ def test_a_real_job_does_what_every_exchange_must_until_a_client_ends_it(check_e
         assert len(every) == 4, "clients share a process"
         assert every == again, "a client's process did not live through the job"
         assert not [f for f in examine(tmp_path / "kits", datetime.now(UTC)) if f.severity is Severity.HIGH]
-        with pytest.raises((JobAborted, TransportError, EOFError)):
+        with contextlib.suppress(JobAborted, EOFError):  # whoever sees it first
             remote.exchange("die", {"cy": b""}, 30)
+        with pytest.raises(JobAborted):
             deployment.watch(job, lambda: False)
         assert deployment.culprits(job)[:1] == ("cy",)
         assert _of_ours(tmp_path)

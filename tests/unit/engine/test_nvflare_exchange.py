@@ -17,9 +17,7 @@ def calling(name, handle):
 
 
 def exchange(calls, aborted=lambda: False, most=1 << 20, members=None):
-    return NVFlareExchange(
-        calls, tuple(members or calls), aborted, max_reply_bytes=most, patience_s=20.0
-    )
+    return NVFlareExchange(calls, tuple(members or calls), aborted, max_reply_bytes=most, patience_s=20.0)
 
 
 def made(handlers):

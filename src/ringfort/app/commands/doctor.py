@@ -19,7 +19,7 @@ def doctor(
     ],
     as_json: Json = False,
 ) -> None:
-    """Check a deployment as an attacker would: ports, keys, certificates, policies. Exit code 3 if a finding is HIGH."""
+    """Check a deployment as an attacker would: ports, keys, certificates, policies. Exit code 3 if anything is HIGH."""
     from datetime import UTC, datetime
 
     from ringfort import report

@@ -95,8 +95,9 @@ def up(
 
         try:
             with Deployment(kits, folder / "deployment" / "jobs") as deployment:
+                left_out = {client_id(name) for name in without or ()}
                 supervisor = Supervisor(
-                    deployment, folder, scenario.recipe, names, helpers, committed, observe, {client_id(name) for name in without or ()}
+                    deployment, folder, scenario.recipe, names, helpers, committed, observe, left_out
                 )
                 supervisor.go()
         finally:

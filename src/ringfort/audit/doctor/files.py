@@ -74,8 +74,8 @@ def check_enrolments(folder: Path, now: datetime) -> Iterator[Finding]:
                 "deny list",
                 Severity.MEDIUM,
                 f"the registry was last written {age / 3600:.0f} hours ago.",
-                "It holds who is revoked. A copy that no longer arrives lets a revoked client speak until its enrolment "
-                "ends.",
+                "It holds who is revoked. A copy that no longer arrives lets a revoked client speak until its "
+                "enrolment ends.",
                 "Check that copies arrive; if nobody joined, renewed or left, this is fine.",
                 str(path.relative_to(folder)),
             )

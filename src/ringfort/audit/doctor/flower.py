@@ -144,7 +144,7 @@ def _uses(path: Path, text: str, command: str) -> Iterator[tuple[str, str]]:
 def _texts(folder: Path) -> Iterator[tuple[Path, str]]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        if any(part.startswith(".") and part != ".env" or part in ("venv", "node_modules") for part in name.parts):
+        if any((part.startswith(".") and part != ".env") or part in ("venv", "node_modules") for part in name.parts):
             continue
         if not path.is_file() or not (path.suffix in _SUFFIXES or path.name in _NAMED):
             continue

@@ -62,15 +62,15 @@ class NVFlareExchange:
 
     Guarantees:
         The deadline is absolute, on this machine's clock: a party that drips bytes does not move it.
-        A party that missed a stage is not asked again in that round, so it costs one deadline and not one for each stage.
+        A party that missed a stage is not asked again in that round: it costs one deadline, not one for each stage.
         Answers that come after the deadline are dropped, whatever round they are for.
         One party's error or bad answer is its own Failure.
 
     Raises:
         JobAborted (RF605): the engine ends the job. Nobody's silence is then held against it.
 
-    Does not protect: the size is checked once an answer is here. A hostile client can send more than memory holds; limit
-        the server process's memory, and resume.
+    Does not protect: the size is checked once an answer is here. A hostile client can send more than memory holds:
+        limit the server process's memory, and resume.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A job's folder: configuration alone. It names our two classes, the run, the recipe's digest and the sites, and no code."""
+"""A job's folder: configuration alone. It names our two classes, the run, the recipe's digest and the sites."""
 
 from __future__ import annotations
 

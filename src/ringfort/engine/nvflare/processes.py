@@ -39,7 +39,17 @@ class Site:
         module = "server.server_train" if server else "client.client_train"
         config = "fed_server.json" if server else "fed_client.json"
         (kit / "transfer").mkdir(exist_ok=True)
-        command = [sys.executable, "-u", "-m", f"nvflare.private.fed.app.{module}", "-m", str(kit), "-s", config, "--set"]
+        command = [
+            sys.executable,
+            "-u",
+            "-m",
+            f"nvflare.private.fed.app.{module}",
+            "-m",
+            str(kit),
+            "-s",
+            config,
+            "--set",
+        ]
         command += ["secure_train=true", "config_folder=config", *_more(name, server)]
         self._log = (kit / "process.log").open("ab")
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter

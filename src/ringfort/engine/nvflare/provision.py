@@ -1,8 +1,8 @@
 """Startup kits for a federation on one machine. Imports nvflare.
 
 Each party gets a folder of its own, readable by nobody else, with the locked-down site policy: no code from a job, and
-only our two classes beside the two that run them. The authority's key is deleted before this returns, so the kits can be
-neither extended nor renewed: provision again. Certificates live one day.
+only our two classes beside the two that run them. The authority's key is deleted before this returns, so the kits can
+be neither extended nor renewed: provision again. Certificates live one day.
 
 For sites on several machines, where no private key may travel, see docs/deployment.md.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import shutil
 import socket
 from collections.abc import Sequence
@@ -23,26 +22,15 @@ from nvflare.lighter.provision import prepare_builders, prepare_project
 from nvflare.lighter.provisioner import Provisioner
 
 from ringfort.core.errors import InvalidValue
-from ringfort.core.files import canonical_json, write_atomic
 from ringfort.core.values import ClientId
+from ringfort.engine.nvflare.kit import lock_down
 
-__all__ = ["ADMIN", "ALLOWED", "SERVER", "Kits", "free_ports", "lock_down", "provision", "write_profile"]
+__all__ = ["ADMIN", "SERVER", "Kits", "free_ports", "provision"]
 
 SERVER: Final = "localhost"
 ADMIN: Final = "admin@ringfort.internal"
 _PROJECT: Final = "ringfort"
 _LIFE_DAYS: Final = 1
-
-ALLOWED: Final = (
-    "nvflare.collab.runtime.controller.CollabController",
-    "nvflare.collab.runtime.executor.CollabExecutor",
-    "ringfort.engine.nvflare.site.ClientSite",
-    "ringfort.engine.nvflare.site.ServerSite",
-)
-"""The only classes that a job may name on our sites."""
-
-_RIGHTS: Final = ("submit_job", "clone_job", "manage_job", "download_job", "view", "operate")
-_FORBIDDEN: Final = ("shell_commands", "byoc", "server-predeployed-flwr")
 
 
 @dataclass(frozen=True)
@@ -85,9 +73,7 @@ def provision(folder: Path, clients: Sequence[ClientId]) -> Kits:
     folder.mkdir(mode=0o700, parents=True)
     port, admin_port = free_ports(2)
     made = _make(folder / "making", clients, port, admin_port)
-    kits = Kits(
-        folder / "server", {name: folder / name for name in clients}, folder / "admin", port, admin_port
-    )
+    kits = Kits(folder / "server", {name: folder / name for name in clients}, folder / "admin", port, admin_port)
     for name, kit in {SERVER: kits.server, ADMIN: kits.admin, **kits.clients}.items():
         shutil.move(made / name, kit)
         kit.chmod(0o700)
@@ -127,34 +113,3 @@ def _make(where: Path, clients: Sequence[ClientId], port: int, admin_port: int) 
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         Provisioner(str(where), prepare_builders(project), None).provision(prepare_project(project))
     return where / _PROJECT / "prod_00"
-
-
-def lock_down(kit: Path) -> None:
-    """Write the site's policy beside its defaults: no code from jobs, our classes only, stores inside the kit, no log
-    that is streamed elsewhere.
-    """
-    local = kit / "local"
-    resources = json.loads((local / "resources.json.default").read_text())
-    resources["class_allow_list"] = list(ALLOWED)
-    resources["class_list_enforcement_mode"] = "enforce"
-    if "allow_log_streaming" in resources:
-        resources["allow_log_streaming"] = False
-    if "snapshot_persistor" in resources:
-        resources["snapshot_persistor"]["args"]["storage"]["args"]["root_dir"] = str(kit / "store" / "snapshots")
-    components = [part for part in resources["components"] if part["id"] not in ("site_log_streamer", "log_receiver")]
-    for part in components:
-        if part["id"] == "job_manager":
-            part["args"]["uri_root"] = str(kit / "store" / "jobs")
-    resources["components"] = components
-    policy = {
-        "format_version": "1.0",
-        "permissions": {"project_admin": {**dict.fromkeys(_RIGHTS, "any"), **dict.fromkeys(_FORBIDDEN, "none")}},
-    }
-    write_atomic(local / "resources.json", json.dumps(resources, indent=2).encode())
-    write_atomic(local / "authorization.json", json.dumps(policy, indent=2).encode())
-
-
-def write_profile(kit: Path, recipe: str, make: str, arguments: dict[str, Any]) -> None:
-    """Say what a site does in a job for this recipe: see `site`."""
-    profile = {"v": 1, "recipe": recipe, "make": make, "arguments": arguments}
-    write_atomic(kit / "local" / "ringfort.json", canonical_json(profile))

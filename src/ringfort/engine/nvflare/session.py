@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import time
 from collections.abc import Callable
@@ -36,7 +38,8 @@ class Session:
         while True:
             alive()
             try:
-                self._session: Any = new_secure_session(ADMIN, str(kit), timeout=5.0)
+                with contextlib.redirect_stdout(io.StringIO()):  # it talks
+                    self._session: Any = new_secure_session(ADMIN, str(kit), timeout=5.0)
                 return
             except Exception as error:
                 if time.monotonic() > until:

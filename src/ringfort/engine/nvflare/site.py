@@ -29,14 +29,14 @@ from ringfort.core.ports import Failure
 from ringfort.core.values import ClientId, client_id
 from ringfort.engine.in_process import Node, answer, words
 from ringfort.engine.nvflare.exchange import Call, pack
+from ringfort.engine.nvflare.kit import PROFILE
 
 __all__ = ["ClientSite", "Job", "ServerSite"]
 
-# Only bytes and text cross the wire, so NVFlare need not learn to decode tensors: one decoder less for hostile bytes, and
-# torch is not imported by sites that do not train with it.
+# Only bytes and text cross the wire, so NVFlare need not learn to decode tensors: one decoder less for hostile bytes,
+# and torch is not imported by sites that do not train with it.
 sys.modules.setdefault("nvflare.app_opt.pt.decomposers", None)  # type: ignore[arg-type]
 
-PROFILE = "ringfort.json"
 _MAX_PROFILE_BYTES = 1 << 20
 
 
@@ -87,8 +87,8 @@ class ClientSite:
         Only the server may call. One message at a time; one that waited while a newer one came is dropped. No exception
         and no exit of the party's code leaves this class: it becomes the answer.
 
-    Does not protect: code that ends the whole process (os._exit, a crash in C, the kernel out of memory) ends the job for
-        everybody. Limit what else runs there; the server's supervisor leaves the culprit out and goes on.
+    Does not protect: code that ends the whole process (os._exit, a crash in C, the kernel out of memory) ends the job
+        for everybody. Limit what else runs there; the server's supervisor leaves the culprit out and goes on.
     """
 
     def __init__(self, run: str, recipe: str) -> None:

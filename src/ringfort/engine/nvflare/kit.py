@@ -1,0 +1,65 @@
+"""What a site's owner writes into its startup kit: the policy, and what the site does in a job."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from ringfort.core.errors import InvalidValue
+from ringfort.core.files import canonical_json, write_atomic
+
+__all__ = ["ALLOWED", "PROFILE", "lock_down", "write_profile"]
+
+PROFILE: Final = "ringfort.json"
+
+ALLOWED: Final = (
+    "nvflare.collab.runtime.controller.CollabController",
+    "nvflare.collab.runtime.executor.CollabExecutor",
+    "ringfort.engine.nvflare.site.ClientSite",
+    "ringfort.engine.nvflare.site.ServerSite",
+)
+"""The only classes that a job may name on our sites."""
+
+_RIGHTS: Final = ("submit_job", "clone_job", "manage_job", "download_job", "view", "operate")
+_FORBIDDEN: Final = ("shell_commands", "byoc", "server-predeployed-flwr")
+
+
+def lock_down(kit: Path) -> None:
+    """Write the site's policy beside its defaults.
+
+    No code from jobs, our classes only, stores inside the kit, no log that is streamed elsewhere.
+
+    Raises:
+        InvalidValue (RF104): the folder is no startup kit.
+    """
+    local = kit / "local"
+    try:
+        resources = json.loads((local / "resources.json.default").read_bytes())
+    except (OSError, ValueError) as error:
+        raise InvalidValue(
+            f"{kit} is no startup kit: there is no local/resources.json.default to start from"
+        ) from error
+    resources["class_allow_list"] = list(ALLOWED)
+    resources["class_list_enforcement_mode"] = "enforce"
+    if "allow_log_streaming" in resources:
+        resources["allow_log_streaming"] = False
+    if "snapshot_persistor" in resources:
+        resources["snapshot_persistor"]["args"]["storage"]["args"]["root_dir"] = str(
+            kit.resolve() / "store" / "snapshots"
+        )
+    components = [part for part in resources["components"] if part["id"] not in ("site_log_streamer", "log_receiver")]
+    for part in components:
+        if part["id"] == "job_manager":
+            part["args"]["uri_root"] = str(kit.resolve() / "store" / "jobs")
+    resources["components"] = components
+    rights = {**dict.fromkeys(_RIGHTS, "any"), **dict.fromkeys(_FORBIDDEN, "none")}
+    policy = {"format_version": "1.0", "permissions": dict.fromkeys(("project_admin", "lead"), rights)}
+    write_atomic(local / "resources.json", json.dumps(resources, indent=2).encode())
+    write_atomic(local / "authorization.json", json.dumps(policy, indent=2).encode())
+
+
+def write_profile(kit: Path, recipe: str, make: str, arguments: dict[str, Any]) -> None:
+    """Say what a site does in a job for this recipe: see `site`."""
+    profile = {"v": 1, "recipe": recipe, "make": make, "arguments": arguments}
+    write_atomic(kit / "local" / PROFILE, canonical_json(profile))
