@@ -41,12 +41,11 @@ def up(
     from ringfort.app import build
     from ringfort.app import recipe as recipes
     from ringfort.app.private import private
-    from ringfort.app.results import new_folder, run_folder, write_provenance
+    from ringfort.app.results import new_folder, run_folder, write_provenance, write_run
     from ringfort.audit.drill import point
     from ringfort.audit.training import summary
     from ringfort.client.node import client_names
     from ringfort.core.errors import Incompatible, MissingExtra, UnknownName
-    from ringfort.core.files import write_atomic
     from ringfort.core.randomness import Seeds
     from ringfort.core.values import client_id
     from ringfort.rounds.journal import Journal, read_records
@@ -116,10 +115,9 @@ def up(
             release=made.release,
             clients=_said(supervisor.events),
         )
-        write_atomic(folder / "model.safetensors", model)
-        written = report.write_reports(folder, result)
+        written = write_run(folder, result, model)
     print_result(report.report_json(result) if as_json else report.train_summary(result))
-    say_written(quiet, [folder / "model.safetensors", folder / "rounds.jsonl", *written])
+    say_written(quiet, written)
 
 
 def _said(events: list[Event]) -> tuple[str, ...]:

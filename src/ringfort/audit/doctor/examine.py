@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from ringfort.audit.canary.findings import Finding, worst_first
 from ringfort.audit.doctor.files import check_enrolments, check_secrets
 from ringfort.audit.doctor.flower import check_flower, is_flower
 from ringfort.audit.doctor.kit import check_kit, is_kit
 from ringfort.audit.doctor.ports import check_dashboard, check_ports
+from ringfort.audit.finding import Finding, worst_first
 from ringfort.core.errors import DataUnavailable
 
 __all__ = ["examine"]

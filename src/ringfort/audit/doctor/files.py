@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from ringfort.audit.canary.findings import Finding, Severity
+from ringfort.audit.finding import Finding, Severity
 
 __all__ = ["check_enrolments", "check_secrets"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from ringfort.audit.canary.findings import Finding, Severity
+from ringfort.audit.finding import Finding, Severity
 
 __all__ = ["check_flower", "is_flower"]
 

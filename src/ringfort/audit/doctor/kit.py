@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from ringfort.audit.canary.findings import Finding, Severity
+from ringfort.audit.finding import Finding, Severity
 
 __all__ = ["check_kit", "is_kit", "read_json"]
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from ringfort.audit.canary.findings import Finding, Severity
 from ringfort.audit.doctor.kit import read_json
+from ringfort.audit.finding import Finding, Severity
 
 __all__ = ["answers_stranger", "check_dashboard", "check_ports", "listeners"]
 

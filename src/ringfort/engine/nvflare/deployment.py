@@ -157,7 +157,7 @@ class Deployment:
 
     def clear(self, job: Running) -> bool:
         """End the processes that a job left, so that the next can have the journal; whether the server still runs."""
-        for name, kit in {"server": self.kits.server, **{n: self.kits.clients[n] for n in job.sites}}.items():
+        for name, kit in (("server", self.kits.server), *((name, self.kits.clients[name]) for name in job.sites)):
             pid = self.process(kit, job)
             if pid is not None:
                 self._sites[name].end_child(pid)

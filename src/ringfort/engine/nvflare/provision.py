@@ -74,7 +74,8 @@ def provision(folder: Path, clients: Sequence[ClientId]) -> Kits:
     port, admin_port = free_ports(2)
     made = _make(folder / "making", clients, port, admin_port)
     kits = Kits(folder / "server", {name: folder / name for name in clients}, folder / "admin", port, admin_port)
-    for name, kit in {SERVER: kits.server, ADMIN: kits.admin, **kits.clients}.items():
+    places: dict[str, Path] = {SERVER: kits.server, ADMIN: kits.admin}
+    for name, kit in (*places.items(), *kits.clients.items()):
         shutil.move(made / name, kit)
         kit.chmod(0o700)
     shutil.rmtree(folder / "making")  # with the authority's key, and everybody's

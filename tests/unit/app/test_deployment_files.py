@@ -1,0 +1,110 @@
+"""What an operator installs: the units, and what `ringfort site` writes."""
+
+import configparser
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ringfort.app.main import app
+
+ROOT = Path(__file__).parents[3]
+UNITS = sorted((ROOT / "deploy").glob("*.service"))
+RECIPE = ROOT / "recipes" / "fashion.toml"
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
+def test_units_are_valid_limited_and_locked_down(unit):
+    read = configparser.ConfigParser(strict=False, interpolation=None)
+    read.optionxform = str
+    read.read_string(unit.read_text())
+    service = read["Service"]
+    for key, value in {
+        "NoNewPrivileges": "yes",
+        "ProtectSystem": "strict",
+        "ProtectHome": "yes",
+        "KillMode": "control-group",
+        "UMask": "0077",
+        "CapabilityBoundingSet": "",
+    }.items():
+        assert service[key] == value
+    assert service["User"] not in ("", "root")
+    assert service["MemoryMax"]
+    if shutil.which("systemd-analyze") is None:
+        return
+    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
+    complaints = [line for line in done.stderr.splitlines() if unit.name in line]
+    assert complaints == []
+
+
+def test_there_are_units_for_both():
+    assert [unit.name for unit in UNITS] == ["ringfort-server.service", "ringfort-site.service"]
+
+
+@pytest.fixture
+def kit(tmp_path):
+    local = tmp_path / "kit" / "local"
+    local.mkdir(parents=True)
+    default = {
+        "class_allow_list": ["nvflare.app_common.x.Y"],
+        "allow_log_streaming": True,
+        "components": [
+            {"id": "site_log_streamer", "path": "p"},
+            {"id": "job_manager", "path": "p", "args": {"uri_root": "shared"}},
+        ],
+    }
+    (local / "resources.json.default").write_text(json.dumps(default))
+    return tmp_path / "kit"
+
+
+def prepare(kit, *more):
+    words = ["--recipe", str(RECIPE), "--as", "client-00", "--home", "home", "--grants", "grants", "--folder", "state"]
+    return CliRunner().invoke(app, ["site", "prepare", str(kit), *words, *more])
+
+
+def test_a_prepared_kit_takes_no_code_and_agrees_to_one_recipe(kit):
+    from ringfort.app import recipe as recipes
+
+    assert prepare(kit, "--make", "own.package:node").exit_code == 0
+    resources = json.loads((kit / "local" / "resources.json").read_text())
+    assert resources["class_list_enforcement_mode"] == "enforce"
+    assert all(name.startswith(("ringfort.", "nvflare.collab.")) for name in resources["class_allow_list"])
+    assert resources["allow_log_streaming"] is False
+    assert [part["id"] for part in resources["components"]] == ["job_manager"]
+    assert resources["components"][0]["args"]["uri_root"] == str(kit / "store" / "jobs")
+    permissions = json.loads((kit / "local" / "authorization.json").read_text())["permissions"]
+    assert {rights["byoc"] for rights in permissions.values()} == {"none"}
+    profile = json.loads((kit / "local" / "ringfort.json").read_text())
+    assert profile["recipe"] == recipes.read(RECIPE).federation_digest()
+    assert profile["make"] == "own.package:node"
+    assert profile["arguments"]["party"] == "client-00"
+
+
+def test_what_cannot_be_prepared(kit, tmp_path):
+    assert prepare(tmp_path / "none").exit_code == 2
+    assert "RF101" in prepare(kit, "--role", "servr").stderr
+    assert not (kit / "local" / "ringfort.json").exists()
+
+
+def test_a_job_names_its_sites_and_the_recipe(tmp_path):
+    from ringfort.app import recipe as recipes
+
+    words = ["site", "job", str(RECIPE), "--site", "b", "--site", "a", "--out", str(tmp_path / "job")]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    server = json.loads((tmp_path / "job" / "at_server" / "config" / "config_fed_server.json").read_text())
+    assert server["components"][0]["args"]["recipe"] == recipes.read(RECIPE).federation_digest()
+    assert not list((tmp_path / "job").rglob("*.py"))
+
+
+def test_doctor_exits_by_what_it_finds(tmp_path):
+    (tmp_path / "start.sh").write_text("flower-superlink --insecure\n")
+    done = CliRunner().invoke(app, ["doctor", str(tmp_path), "--json"])
+    assert done.exit_code == 3
+    assert {"node admission", "runtime installs"} <= {each["check"] for each in json.loads(done.stdout)["findings"]}
+    assert CliRunner().invoke(app, ["doctor", str(tmp_path / "none")]).exit_code == 2
+    (tmp_path / "start.sh").write_text("# flower-supernode\n[tool.flwr]\n")
+    assert CliRunner().invoke(app, ["doctor", str(tmp_path)]).exit_code == 0
+    assert CliRunner().invoke(app, ["doctor", str(tmp_path), "--fail-on", "medium"]).exit_code == 1
