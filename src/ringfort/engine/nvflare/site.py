@@ -110,8 +110,8 @@ class ClientSite:
             self._broken = words(error)
 
     @collab.publish  # type: ignore[untyped-decorator]
-    def handle(self, stage: str, body: bytes) -> bytes:
-        """Answer one message of the server; bytes both ways."""
+    def handle(self, stage: object, body: object) -> bytes:
+        """Answer one message of the server: a stage's name and bytes, and bytes back."""
         name = client_id(collab.site_name)
         if collab.caller != "server":
             return pack(Failure(name, "only the server may call"))
