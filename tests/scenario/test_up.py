@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,11 @@ pytest.importorskip("nvflare")
 from ringfort import data
 from ringfort.app import build
 from ringfort.app import recipe as recipes
+from ringfort.audit.history import Keys, check_history, read_kept, read_taken
 from ringfort.core.randomness import Seeds
+from ringfort.core.seal import COORDINATOR
+from ringfort.core.values import client_id
+from ringfort.identity import Home, RegistryView
 from ringfort.rounds.journal import Journal, read_records
 
 _spec = importlib.util.spec_from_file_location(
@@ -69,6 +74,15 @@ def both(folder, recipe):
     return here, there
 
 
+def history(run):
+    """What clients kept against what the server wrote, with nothing believed but the authority's key."""
+    homes = run / "members" / "homes"
+    authority = Home(homes / COORDINATOR).pins().authority
+    state = RegistryView(run / "members" / "authority" / "registry.jsonl", authority).state(datetime.now(UTC))
+    kept = [read_kept(client_id(path.name), path) for path in sorted((run / "members" / "kept").glob("client-*"))]
+    return check_history(run, read_taken(run), kept, Keys.of(state, authority, COORDINATOR))
+
+
 def params(run):
     raw = (run / "model.safetensors").read_bytes()
     return np.frombuffer(raw[8 + int.from_bytes(raw[:8], "little") :], np.float32)
@@ -81,6 +95,9 @@ def test_a_plain_run_is_bit_for_bit_that_of_one_process(tmp_path):
     assert [r.digest for r in ours] == [r.digest for r in theirs]
     left = [path for path in (there / "deployment").rglob("*.key*") if path.is_file()]
     assert not left, "private keys outlived the deployment"
+    assert not list((there / "members" / "authority").glob("*.key.pem"))
+    found = history(there)
+    assert (found.faults, found.counted) == ((), 8), "what both sides signed does not fit the journal"
     assert {path.name for path in here.iterdir()} <= {path.name for path in there.iterdir()}
 
 

@@ -21,13 +21,16 @@ from ringfort.engine.nvflare.deployment import Deployment, Running
 from ringfort.engine.nvflare.kit import write_profile
 from ringfort.engine.nvflare.provision import Kits, provision
 from ringfort.identity import Authority, Home, JoinPolicy, Quota, Registry, Role, Subject
+from ringfort.identity.keyfiles import write_secret
 from ringfort.identity.registry import REGISTRY_FILE
 
 __all__ = ["Event", "Supervisor", "deploy", "forget_keys"]
 
 FOLDER: Final = "deployment"
+MEMBERS: Final = "members"
 EVENTS: Final = "engine.jsonl"
-_LIFE: Final = timedelta(hours=24)
+_LIFE: Final = timedelta(days=1)
+_HOUR: Final = timedelta(hours=1)
 _INVITED: Final = timedelta(minutes=10)
 _JOBS_WITHOUT_PROGRESS: Final = 3
 
@@ -35,56 +38,74 @@ _JOBS_WITHOUT_PROGRESS: Final = 3
 def deploy(
     run: Path, recipe: Recipe, clients: tuple[ClientId, ...], helpers: tuple[ClientId, ...], digest: str
 ) -> Kits:
-    """Make RUN/deployment: identities, startup kits and profiles. Keys of an earlier deployment there are replaced.
+    """Make RUN/members (identities) and RUN/deployment (startup kits and profiles, replaced each time).
 
     Guarantees:
-        Every party's signing key is made in its own folder (mode 0700) and leaves it in no message. Enrolments end
-        after 24 hours, TLS certificates after a day.
+        Every party's signing key is made in its own folder (mode 0700) and leaves it in no message. The authority's
+        keys are deleted once all are enrolled. Enrolments and TLS certificates end after a day; a run that goes on
+        before that keeps its identities, later it gets new ones.
 
     Does not protect: one user of one machine owns all folders; nothing keeps the parties apart but their processes.
     """
-    folder = (run / FOLDER).resolve()
+    folder, members = (run / FOLDER).resolve(), (run / MEMBERS).resolve()
     kits = provision(folder, (*clients, *helpers))
-    grants = folder / "grants"
-    _enrol(folder, kits, clients, grants)
+    if not _enrolled(members, (COORDINATOR, *clients, *helpers)):
+        _enrol(members, clients, helpers)
     write_atomic(folder / "recipe.toml", to_toml(recipe.resolved()).encode())
-    shared = {"recipe": str(folder / "recipe.toml"), "grants": str(grants), "folder": str(run.resolve())}
-    for name, kit in kits.clients.items():
-        make = "ringfort.app.sites:helper" if name in helpers else "ringfort.app.sites:client"
-        write_profile(kit, digest, make, {**shared, "party": name, "home": str(kit / "identity")})
-    server = {**shared, "party": COORDINATOR, "home": str(kits.server / "identity")}
-    write_profile(kits.server, digest, "ringfort.app.sites:serve", {**server, "outcome": str(folder / "outcome.json")})
+    shared = {
+        "recipe": str(folder / "recipe.toml"),
+        "grants": str(members / "grants"),
+        "folder": str(run.resolve()),
+        "registry": str(members / "authority" / REGISTRY_FILE),
+        "outcome": str(folder / "outcome.json"),
+    }
+    for name, kit in (*kits.clients.items(), (COORDINATOR, kits.server)):
+        made = "serve" if name == COORDINATOR else "helper" if name in helpers else "client"
+        own = {"party": name, "home": str(members / "homes" / name), "kept": str(members / "kept" / name)}
+        write_profile(kit, digest, f"ringfort.app.sites:{made}", {**shared, **own})
     return kits
 
 
-def _enrol(folder: Path, kits: Kits, clients: tuple[ClientId, ...], grants: Path) -> None:
+def _enrolled(members: Path, names: tuple[ClientId, ...]) -> bool:
+    """Whether everybody is enrolled here, from before, for another hour: a run that goes on keeps its identities."""
     now = datetime.now(UTC)
-    grants.mkdir(mode=0o700)
-    at = folder / "authority"
-    authority = Authority.create(at, "loopback", ("localhost",), timedelta(days=1), now)
+    try:
+        return all(Home(members / "homes" / name).identity().grant.enrolment.expires > now + _HOUR for name in names)
+    except RingfortError:
+        return False
+
+
+def _enrol(members: Path, clients: tuple[ClientId, ...], helpers: tuple[ClientId, ...]) -> None:
+    now = datetime.now(UTC)
+    shutil.rmtree(members, ignore_errors=True)
+    for folder in (members, members / "homes", members / "grants", members / "kept"):
+        folder.mkdir(mode=0o700)
+    at = members / "authority"
+    authority = Authority.create(at, "loopback", ("localhost",), _LIFE, now)
     policy = JoinPolicy(burst=1, every=timedelta(days=1), cool_down=timedelta(0), life=_LIFE)
-    kit_of = {COORDINATOR: kits.server, **kits.clients}
     with Registry.open_new(at / REGISTRY_FILE, authority, policy, now) as registry:
-        for name, kit in kit_of.items():
+        for name in (COORDINATOR, *helpers, *clients):
             server = name not in clients
             subject = Subject(name, name, Role.SERVER if server else Role.CLIENT, ("localhost",) if server else ())
-            letter = registry.invite(subject, Quota(1, 1 << 30), _INVITED, now)
-            note = kit / "letter"
-            note.touch(mode=0o600)
-            note.write_bytes(letter.encode())
-            home = Home(kit / "identity")
-            grant = registry.admit(home.apply(note).encode(), now)
+            letter = members / f"{name}.letter"
+            write_secret(letter, registry.invite(subject, Quota(1, 1 << 30), _INVITED, now).encode())
+            home = Home(members / "homes" / name)
+            grant = registry.admit(home.apply(letter).encode(), now)
             home.accept(grant, now)
-            note.unlink()
-            (grants / f"{name}.json").write_bytes(grant.encode())
+            letter.unlink()
+            (members / "grants" / f"{name}.json").write_bytes(grant.encode())
+    for key in at.glob("*.key.pem"):  # nobody joins any more
+        key.unlink()
 
 
 def forget_keys(run: Path) -> None:
-    """Delete every private key of a deployment that has ended; logs, certificates and policies stay."""
+    """Delete every TLS key of a deployment that has ended; logs, certificates and policies stay.
+
+    Members keep their signing keys, so that the run can go on under the same names; they end with the enrolments.
+    """
     folder = run / FOLDER
-    for pattern in ("*/startup/*.key", "*/identity/keys-*/*.key.pem", "authority/*.key.pem"):
-        for path in folder.glob(pattern):
-            path.unlink()
+    for path in folder.glob("*/startup/*.key"):
+        path.unlink()
     shutil.rmtree(folder / "jobs", ignore_errors=True)
 
 

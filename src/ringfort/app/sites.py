@@ -3,7 +3,8 @@
 Arguments, as `deploy` writes them into a site's profile:
 
     recipe  the recipe's file    party  the site's name    folder  for what the party keeps (the server: the run folder)
-    home    its identity's folder    grants  everybody's enrolments    outcome  the server's word about how a job ended
+    home    its identity's folder    grants  everybody's enrolments    kept  where a client remembers what it answered
+    registry  the registry, or a copy that is kept fresh (the server's)    outcome  its word about how a job ended
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ from ringfort.core.errors import Incompatible, JobAborted, RingfortError
 from ringfort.core.files import canonical_json, write_atomic
 from ringfort.core.keys import Directory
 from ringfort.core.randomness import Seeds
-from ringfort.core.seal import Helper
+from ringfort.core.seal import COORDINATOR, Helper
 from ringfort.core.values import ClientId, client_id
+from ringfort.core.wire import FRAME_OVERHEAD_BYTES
 from ringfort.engine.in_process import Node, words
 from ringfort.engine.nvflare.exchange import NVFlareExchange
-from ringfort.identity import Grant, Home, directory_of
+from ringfort.engine.signed import ClientSide, SignedExchange, SignedNode
+from ringfort.identity import Grant, Home, RegistryView, directory_of
 from ringfort.identity.home import Identity
 from ringfort.rounds.journal import Journal
 from ringfort.rounds.sealing import ServerSide
@@ -42,9 +45,14 @@ __all__ = ["client", "helper", "serve"]
 
 PATIENCE_S = 600.0
 """How long a round waits whose recipe has no train.deadline_s."""
-_HEADER_BYTES = 1 << 16
+_SIGNED_BYTES = 1 << 16
+"""What a signed answer is longer than its body, at most."""
 _SEALED_FACTOR = 64
 """A sealed message is longer than an update: twice with shares, up to about 25 times under encryption."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
@@ -71,12 +79,12 @@ class _Place:
             client_id(said["party"]),
             Path(said["folder"]),
             identity,
-            directory_of(grants, identity.pins.authority, datetime.now(UTC)),
+            directory_of(grants, identity.pins.authority, _now()),
         )
 
 
 def client(said: dict[str, Any]) -> Node:
-    """A client: it keeps its own rows of the data, its own seeds, its own key and its own privacy ledger."""
+    """A client: it keeps its own rows of the data, its own key and its own ledger, and signs what it says."""
     place = _Place.of(said)
     scenario = place.scenario
     if place.recipe.privacy is not None and not isinstance(place.recipe.privacy, CentralSpec):
@@ -90,10 +98,15 @@ def client(said: dict[str, Any]) -> Node:
     rows = scenario.train.take(parts[names.index(place.party)])
     model = scenario.model()
     local = LocalClient(place.party, model, rows, scenario.training, place.seeds, scenario.privacy, scenario.guard)
-    if scenario.seal is None:
-        return local
-    half = scenario.seal.client(place.party, place.identity.key, place.directory)
-    return SealedClient(place.party, lambda frame: local.handle("train", frame), model.schema, half)
+    inner: Node = local
+    if scenario.seal is not None:
+        half = scenario.seal.client(place.party, place.identity.key, place.directory)
+        inner = SealedClient(place.party, lambda frame: local.handle("train", frame), model.schema, half)
+    kept = Path(said["kept"])
+    kept.mkdir(parents=True, exist_ok=True)
+    most = model.schema.encoded_bytes + FRAME_OVERHEAD_BYTES
+    side = ClientSide(Home(Path(said["home"])).identity, COORDINATOR, clock=_now, max_request_bytes=most, folder=kept)
+    return SignedNode(inner, side, sealed=scenario.seal is not None)
 
 
 @dataclass(frozen=True)
@@ -121,7 +134,7 @@ def serve(said: dict[str, Any], job: Job) -> None:
     """Run the federation until it is done; say in `outcome` how it ended. Never raises: the job then just ends."""
     outcome = Path(said["outcome"])
     try:
-        _serve(_Place.of(said), job)
+        _serve(_Place.of(said), said, job)
         said_at_end = {"status": "done"}
     except JobAborted as error:
         said_at_end = {"status": "aborted", "message": error.message}
@@ -132,7 +145,7 @@ def serve(said: dict[str, Any], job: Job) -> None:
     write_atomic(outcome, canonical_json({"run": job.run, **said_at_end}))
 
 
-def _serve(place: _Place, job: Job) -> None:
+def _serve(place: _Place, said: dict[str, Any], job: Job) -> None:
     defence = build.defence(place.recipe)
     with ExitStack() as stack:
         journal = stack.enter_context(Journal(place.folder))
@@ -141,14 +154,30 @@ def _serve(place: _Place, job: Job) -> None:
         seal = scenario.seal
         names = client_names(len(scenario.parts(place.seeds)))
         members = tuple(name for name in names if name in job.calls)
-        largest = model.schema.encoded_bytes * (1 if seal is None else _SEALED_FACTOR) + _HEADER_BYTES
-        exchange = NVFlareExchange(job.calls, members, job.aborted, max_reply_bytes=largest, patience_s=PATIENCE_S)
+        body = model.schema.encoded_bytes + FRAME_OVERHEAD_BYTES
+        largest = body if seal is None else body * _SEALED_FACTOR
+        inner = NVFlareExchange(
+            job.calls, members, job.aborted, max_reply_bytes=largest + _SIGNED_BYTES, patience_s=PATIENCE_S
+        )
+        registry = RegistryView(Path(said["registry"]), place.identity.pins.authority)
+        exchange = SignedExchange(
+            inner,
+            Home(Path(said["home"])).identity,
+            registry,
+            clock=_now,
+            max_reply_bytes=body,
+            sealed=seal is not None,
+            folder=place.folder,
+        )
         side = None if seal is None else ServerSide(seal, seal.server(place.identity.key, place.directory))
         if scenario.cohort is not None and scenario.cohort > len(members):
             scenario = replace(scenario, cohort=len(members))
         federation = scenario.over(exchange, side, place.seeds, defence, model, journal=journal, release=made.release)
-        for _ in federation.states():
-            pass
+        try:
+            for _ in federation.states():
+                pass
+        finally:
+            exchange.close()  # the last receipts
 
 
 def outcome_of(path: Path, run: str) -> dict[str, str] | None:

@@ -130,6 +130,7 @@ def summary(
     counts = label_counts(scenario, seeds)
     accounts = scenario.privacy.accounts() if scenario.privacy else ()
     found = _exposure(scenario, release, accounts)
+    names = _NAMES[scenario.people is not None]
     predict = predictor(model, model.schema.decode(encoded), scenario.test)
     result = TrainResult(
         title=title,
@@ -149,7 +150,12 @@ def summary(
         journal_head=head.digest,
         budget_spent=_budget_spent(journal.records, accounts),
         protections=(*found.protects, *([_SIGNED] if scenario.people is not None or clients else [])),
-        not_covered=(_NOT_COVERED[0], *found.open, *(clients or [_NAMES[scenario.people is not None]]), *_NOT_COVERED[1:]),
+        not_covered=(
+            _NOT_COVERED[0],
+            *found.open,
+            *(clients or [_NAMES[scenario.people is not None]]),
+            *_NOT_COVERED[1:],
+        ),
         seconds=time.monotonic() - started,
         sanitised=tuple(rows),
         watch=None if defence.watch is None else watch_report(defence.watch, journal.records),

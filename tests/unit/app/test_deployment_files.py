@@ -86,6 +86,8 @@ def test_a_prepared_kit_takes_no_code_and_agrees_to_one_recipe(kit):
 def test_what_cannot_be_prepared(kit, tmp_path):
     assert prepare(tmp_path / "none").exit_code == 2
     assert "RF101" in prepare(kit, "--role", "servr").stderr
+    assert "RF104" in prepare(kit, "--role", "server").stderr
+    assert "RF104" in prepare(kit, "--registry", "registry.jsonl").stderr
     assert not (kit / "local" / "ringfort.json").exists()
 
 

@@ -33,6 +33,9 @@ def prepare(
     folder: Annotated[
         Path, typer.Option("--folder", help="What the party keeps; at the server the run folder.", show_default=False)
     ],
+    registry: Annotated[
+        Path | None, typer.Option("--registry", help="At the server: the registry, or a copy that is kept fresh.")
+    ] = None,
     role: Annotated[str, typer.Option("--role", help="client, helper or server.")] = "client",
     make: Annotated[
         str | None, typer.Option("--make", metavar="MODULE:FUNCTION", help="The site's own node, on its own data.")
@@ -40,7 +43,7 @@ def prepare(
 ) -> None:
     """Lock a startup kit down (no code from jobs, four classes); say what the site does in a job for this recipe."""
     from ringfort.app import recipe as recipes
-    from ringfort.core.errors import UnknownName
+    from ringfort.core.errors import InvalidValue, UnknownName
     from ringfort.core.values import client_id
     from ringfort.engine.nvflare.kit import lock_down, write_profile
 
@@ -48,7 +51,10 @@ def prepare(
         raise UnknownName.of("role", role, _OWN)
     read = recipes.read(recipe)
     lock_down(kit)
-    places = {"recipe": recipe, "home": home, "grants": grants, "folder": folder}
+    if (role == "server") != (registry is not None):
+        raise InvalidValue("--registry is the server's: it says who may speak; the server needs one, others have none")
+    places = {"recipe": recipe, "home": home, "grants": grants, "folder": folder, "kept": folder / "kept"}
+    places |= {} if registry is None else {"registry": registry}
     said = {name: str(path.resolve()) for name, path in places.items()} | {"party": client_id(party)}
     if role == "server":
         said["outcome"] = str((folder / "outcome.json").resolve())

@@ -60,6 +60,8 @@ def up(
     more = [] if clients is None else [f"data.split.clients={clients}"]
     read = recipes.read(recipe, [*(overrides or ()), *more])
     folder = new_folder(run_folder(out or Path("runs") / recipe.stem, resume=resume))
+    if read.identity is not None:
+        raise Incompatible("`ringfort up` enrols everybody itself: leave [identity] out, or use `ringfort train`")
     split = data.load(read.data.name)
     scenario, defence, seeds = build.scenario(read, split), build.defence(read), Seeds(read.seed)
     scenario.require(defence, read.defence.f, seeds)
@@ -123,8 +125,8 @@ def up(
 def _said(events: list[Event]) -> tuple[str, ...]:
     """What the report must say about where the clients lived, and about jobs that ended before their time."""
     lines = [
-        "Names are bound to TLS certificates by the engine; all processes were one user's on one machine, so nothing "
-        "else kept the parties apart.",
+        "All processes were one user's on one machine: signatures and certificates are real, that only its owner holds "
+        "a key is simulated. Nothing proves that a name is a person or a hospital of its own.",
         "Any enrolled client can end a job by letting its process die; the run then goes on without it.",
     ]
     for event in events:
