@@ -40,7 +40,7 @@ PLAIN = kill.RECIPE.replace(f"rounds = {kill.ROUNDS}", "rounds = 2")
 ONE = kill.RECIPE.replace(f"rounds = {kill.ROUNDS}", "rounds = 1")
 MASKED = (
     ONE.replace("f = 1", "f = 0").replace('"median"', '"mean"')
-    + '[seal]\nname = "masked"\nclip = 6.0\nbits = 30\nmin_cohort = 3\n'
+    + '[seal]\nname = "masked"\nclip = 6.0\nbits = 28\nmin_cohort = 3\n'
     + "corrupt_fraction = 0.0\ndropout_fraction = 0.25\n"
 )
 SHARED = (

@@ -130,7 +130,6 @@ def summary(
     counts = label_counts(scenario, seeds)
     accounts = scenario.privacy.accounts() if scenario.privacy else ()
     found = _exposure(scenario, release, accounts)
-    names = _NAMES[scenario.people is not None]
     predict = predictor(model, model.schema.decode(encoded), scenario.test)
     result = TrainResult(
         title=title,
@@ -153,7 +152,7 @@ def summary(
         not_covered=(
             _NOT_COVERED[0],
             *found.open,
-            *(clients or [_NAMES[scenario.people is not None]]),
+            *(clients or (_NAMES[scenario.people is not None],)),
             *_NOT_COVERED[1:],
         ),
         seconds=time.monotonic() - started,
