@@ -163,6 +163,26 @@ def test_ctrl_c_ends_every_process_and_the_run_can_go_on(tmp_path):
     assert read_records(tmp_path / "run")[0][-1].next_model == kill.undisturbed(base)
 
 
+def test_a_killed_supervisor_leaves_nothing_that_the_next_one_trips_over(tmp_path):
+    (tmp_path / "recipe.toml").write_text(kill.RECIPE)
+    words = [str(tmp_path / "recipe.toml"), "--out", str(tmp_path / "run"), "--quiet"]
+    process = subprocess.Popen(kill.command("up", *words), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while kill.committed(tmp_path / "run") < 3:
+        assert process.poll() is None
+        time.sleep(0.01)
+    second = subprocess.run(kill.command("up", *words, "--resume"), capture_output=True, text=True, check=False)
+    assert "another `ringfort up`" in second.stderr
+    process.kill()
+    process.wait()
+    assert ours(tmp_path / "run" / "deployment"), "nothing was left behind, so nothing is tested"
+    done = subprocess.run(kill.command("up", *words, "--resume"), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert ours(tmp_path / "run") == set()
+    base = tmp_path / "base"
+    base.mkdir()
+    assert read_records(tmp_path / "run")[0][-1].next_model == kill.undisturbed(base)
+
+
 def test_a_client_can_be_left_out_by_name_and_comes_back(tmp_path):
     (tmp_path / "recipe.toml").write_text(PLAIN)
     words = [str(tmp_path / "recipe.toml"), "--out", str(tmp_path / "run"), "--quiet"]

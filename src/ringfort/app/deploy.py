@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,26 +15,45 @@ from typing import Any, Final
 
 from ringfort.app.recipe import Recipe, to_toml
 from ringfort.app.sites import outcome_of
-from ringfort.core.errors import EngineError, JobAborted, RingfortError, TransportError
+from ringfort.core.errors import EngineError, JobAborted, OutputUnwritable, RingfortError, TransportError
 from ringfort.core.files import canonical_json, write_atomic
 from ringfort.core.seal import COORDINATOR
 from ringfort.core.values import ClientId
 from ringfort.engine.nvflare.deployment import Deployment, Running
 from ringfort.engine.nvflare.kit import write_profile
+from ringfort.engine.nvflare.processes import end_orphans
 from ringfort.engine.nvflare.provision import Kits, provision
 from ringfort.identity import Authority, Home, JoinPolicy, Quota, Registry, Role, Subject
 from ringfort.identity.keyfiles import write_secret
 from ringfort.identity.registry import REGISTRY_FILE
+from ringfort.rounds.record import RoundRecord
 
-__all__ = ["Event", "Supervisor", "deploy", "forget_keys"]
+__all__ = ["Event", "Supervisor", "Tail", "deploy", "forget_keys", "supervising"]
 
 FOLDER: Final = "deployment"
 MEMBERS: Final = "members"
 EVENTS: Final = "engine.jsonl"
+LOCK: Final = ".up.lock"
 _LIFE: Final = timedelta(days=1)
 _HOUR: Final = timedelta(hours=1)
 _INVITED: Final = timedelta(minutes=10)
 _JOBS_WITHOUT_PROGRESS: Final = 3
+
+
+@contextlib.contextmanager
+def supervising(run: Path) -> Iterator[None]:
+    """Be the only supervisor of a run; end what an earlier one left running, so that the journal is free.
+
+    Raises:
+        OutputUnwritable (RF107): another one is at work.
+    """
+    with (run / LOCK).open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputUnwritable(f"{run} is being run by another `ringfort up`") from error
+        end_orphans((run / FOLDER).resolve())
+        yield
 
 
 def deploy(
@@ -109,6 +130,40 @@ def forget_keys(run: Path) -> None:
     shutil.rmtree(folder / "jobs", ignore_errors=True)
 
 
+class Tail:
+    """The end of a run's journal, as another process writes it.
+
+    Args:
+        run: its folder.
+        observe: told of every record, once, in order.
+
+    What is shown is not verified; the journal verifies itself when it is opened, at every job and at the end.
+    """
+
+    def __init__(self, run: Path, observe: Callable[[RoundRecord], None]) -> None:
+        self._path = run / "rounds.jsonl"
+        self._observe = observe
+        self._offset = 0
+        self.round = -1
+        self.first = 0
+
+    def read(self) -> int:
+        """Read what is new; how many rounds are committed, -1 before round 0."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                new = file.read()
+        except FileNotFoundError:
+            return self.round
+        whole = new[: new.rfind(b"\n") + 1]  # a torn line is not committed
+        self._offset += len(whole)
+        for line in whole.splitlines():
+            record = RoundRecord.from_json(json.loads(line))
+            self.round = record.round
+            self._observe(record)
+        return self.round
+
+
 @dataclass(frozen=True)
 class Event:
     """Something that happened to the engine, and how long it took to go on.
@@ -154,8 +209,7 @@ class Supervisor:
         digest: of the recipe.
         clients: everybody who takes part.
         helpers: the seal's; no job runs without them.
-        committed: how many rounds the journal holds.
-        observe: told often, between two looks at the processes.
+        tail: of the run's journal.
 
     Policy: a client whose process ended a job is left out of the jobs after it, until the run is started again with
         --resume. Three jobs in a row that commit nothing end the run.
@@ -166,8 +220,7 @@ class Supervisor:
     digest: str
     clients: tuple[ClientId, ...]
     helpers: tuple[ClientId, ...]
-    committed: Callable[[], int]
-    observe: Callable[[], None]
+    tail: Tail
     without: set[ClientId] = field(default_factory=set)
     events: list[Event] = field(default_factory=list)
 
@@ -179,7 +232,7 @@ class Supervisor:
         """
         idle, ended, restarted = 0, None, False
         while True:
-            before = self.committed()
+            before = self.tail.read()
             try:
                 self.deployment.start(self.without)
                 job = self.deployment.submit(self.digest, self._sites())
@@ -199,12 +252,13 @@ class Supervisor:
                 return
             ended = time.monotonic()
             dead = self.deployment.culprits(job)
+            self.tail.read()
             self._note("ended", job.run, why, dead)
             if set(dead) & set(self.helpers):
                 dead = tuple(name for name in dead if name not in self.helpers)
             self.without |= set(dead)
             restarted = not self._tidy(job)
-            idle = 0 if self.committed() > before else idle + 1
+            idle = 0 if self.tail.round > before else idle + 1
             if idle >= _JOBS_WITHOUT_PROGRESS:
                 raise EngineError(f"{idle} jobs in a row ended before a round was committed; the last: {why}")
 
@@ -216,7 +270,7 @@ class Supervisor:
         path = self.run / FOLDER / "outcome.json"
 
         def done() -> bool:
-            self.observe()
+            self.tail.read()
             return outcome_of(path, job.run) is not None
 
         try:
@@ -227,7 +281,7 @@ class Supervisor:
                 return error.message
         said = outcome_of(path, job.run) or {}
         if said.get("status") == "done":
-            self.observe()
+            self.tail.read()
             return None
         if said.get("status") == "aborted":
             return said["message"]
@@ -244,7 +298,7 @@ class Supervisor:
         self, what: str, job: str, why: str = "", culprits: tuple[ClientId, ...] = (), seconds: float = 0.0
     ) -> None:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        event = Event(at, what, job, self.committed(), why, culprits, seconds)
+        event = Event(at, what, job, self.tail.round, why, culprits, seconds)
         self.events.append(event)
         with (self.run / EVENTS).open("ab") as file:
             file.write(canonical_json(event.to_json()) + b"\n")

@@ -11,6 +11,7 @@ from ringfort.app.commands.shared import Json, Out, Overrides, Quiet, RecipePath
 
 if TYPE_CHECKING:
     from ringfort.app.deploy import Event
+    from ringfort.rounds.record import RoundRecord
 
 __all__ = ["up"]
 
@@ -48,10 +49,10 @@ def up(
     from ringfort.core.errors import Incompatible, MissingExtra, UnknownName
     from ringfort.core.randomness import Seeds
     from ringfort.core.values import client_id
-    from ringfort.rounds.journal import Journal, read_records
+    from ringfort.rounds.journal import Journal
 
     try:
-        from ringfort.app.deploy import Supervisor, deploy, forget_keys
+        from ringfort.app.deploy import Supervisor, Tail, deploy, forget_keys, supervising
         from ringfort.engine.nvflare.deployment import Deployment
     except ModuleNotFoundError as error:
         raise MissingExtra("`ringfort up` needs NVFlare: pip install -c constraints.txt 'ringfort[nvflare]'") from error
@@ -70,54 +71,44 @@ def up(
         if name not in names:
             raise UnknownName.of("client", name, names)
     helpers = () if scenario.seal is None else scenario.seal.helpers()
-    with Journal(folder) as journal:  # a run of another recipe is found before anything starts
-        if journal.head is not None and journal.head.recipe != scenario.recipe:
-            raise Incompatible("the folder holds a run of another recipe: name its own recipe.toml, or write elsewhere")
-        write_provenance(folder, read, build.manifest(read, split))
-    with ExitStack() as stack:
-        private(read, scenario, defence.rule.name, folder, stack)  # refuses what [privacy] cannot promise
-    kits = deploy(folder, read, names, helpers, scenario.recipe)
+    with supervising(folder):
+        with Journal(folder) as journal:  # a run of another recipe is found before anything starts
+            if journal.head is not None and journal.head.recipe != scenario.recipe:
+                raise Incompatible("the folder holds a run of another recipe: name its recipe.toml, or write elsewhere")
+            write_provenance(folder, read, build.manifest(read, split))
+        with ExitStack() as stack:
+            private(read, scenario, defence.rule.name, folder, stack)  # refuses what [privacy] cannot promise
+        kits = deploy(folder, read, names, helpers, scenario.recipe)
+        with report.TrainProgress(quiet=quiet) as progress:
 
-    def committed() -> int:
-        return len(read_records(folder)[0]) - 1 if (folder / "rounds.jsonl").exists() else -1
-
-    seen = -1
-    with report.TrainProgress(quiet=quiet) as progress:
-
-        def observe() -> None:
-            nonlocal seen
-            if committed() <= seen:
-                return
-            for record in read_records(folder)[0][seen + 1 :]:
-                if seen < 0:
+            def observe(record: RoundRecord) -> None:
+                if record.round == tail.first:
                     progress.start("train", read.title, scenario.rounds)
                 progress.advance("train", point(record))
-                seen = record.round
 
-        try:
-            with Deployment(kits, folder / "deployment" / "jobs") as deployment:
-                left_out = {client_id(name) for name in without or ()}
-                supervisor = Supervisor(
-                    deployment, folder, scenario.recipe, names, helpers, committed, observe, left_out
-                )
-                supervisor.go()
-        finally:
-            forget_keys(folder)
-        progress.finish("train", None)
-    with ExitStack() as stack, Journal(folder) as journal:
-        made = private(read, scenario, defence.rule.name, folder, stack)
-        result, model = summary(
-            made.scenario,
-            defence,
-            seeds,
-            journal,
-            title=read.title,
-            manifest=build.manifest(read, split),
-            started=started,
-            release=made.release,
-            clients=_said(supervisor.events),
-        )
-        written = write_run(folder, result, model)
+            tail = Tail(folder, observe)
+            try:
+                with Deployment(kits, folder / "deployment" / "jobs") as deployment:
+                    left_out = {client_id(name) for name in without or ()}
+                    supervisor = Supervisor(deployment, folder, scenario.recipe, names, helpers, tail, left_out)
+                    supervisor.go()
+            finally:
+                forget_keys(folder)
+            progress.finish("train", None)
+        with ExitStack() as stack, Journal(folder) as journal:
+            made = private(read, scenario, defence.rule.name, folder, stack)
+            result, model = summary(
+                made.scenario,
+                defence,
+                seeds,
+                journal,
+                title=read.title,
+                manifest=build.manifest(read, split),
+                started=started,
+                release=made.release,
+                clients=_said(supervisor.events),
+            )
+            written = write_run(folder, result, model)
     print_result(report.report_json(result) if as_json else report.train_summary(result))
     say_written(quiet, written)
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from ringfort.core.errors import TransportError
 
-__all__ = ["Site", "children_of", "running"]
+__all__ = ["Site", "children_of", "end_orphans", "running"]
 
 _GRACE_S: Final = 3.0
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "RINGFORT_DATA", "XDG_CACHE_HOME")
@@ -128,6 +128,17 @@ def _environment() -> dict[str, str]:
 
 def _processes() -> Iterable[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def end_orphans(folder: Path) -> int:
+    """End the processes of kits below a folder that a killed supervisor left behind; how many there were."""
+    kits = list(folder.iterdir()) if folder.is_dir() else []
+    left = {pid for pid in _processes() if any(_belongs(pid, kit) for kit in kits)}
+    _signal(left, signal.SIGKILL)
+    until = time.monotonic() + _GRACE_S
+    while any(running(pid) for pid in left) and time.monotonic() < until:
+        time.sleep(0.01)
+    return len(left)
 
 
 def _belongs(pid: int, kit: Path) -> bool:
