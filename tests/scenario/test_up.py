@@ -142,7 +142,8 @@ def ours(folder):
     return found
 
 
-def test_ctrl_c_ends_every_process_and_the_run_can_go_on(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_polite_end_ends_every_process_and_the_run_can_go_on(tmp_path, number):
     (tmp_path / "recipe.toml").write_text(kill.RECIPE)
     words = [str(tmp_path / "recipe.toml"), "--out", str(tmp_path / "run"), "--quiet"]
     process = subprocess.Popen(kill.command("up", *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -150,7 +151,7 @@ def test_ctrl_c_ends_every_process_and_the_run_can_go_on(tmp_path):
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.01)
     assert len(ours(tmp_path / "run")) >= 10
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, said = process.communicate(timeout=120)
     assert "RF603" in said
     assert ours(tmp_path / "run") == set()

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -38,11 +39,16 @@ _LIFE: Final = timedelta(days=1)
 _HOUR: Final = timedelta(hours=1)
 _INVITED: Final = timedelta(minutes=10)
 _JOBS_WITHOUT_PROGRESS: Final = 3
+_POLITE: Final = (signal.SIGINT, signal.SIGTERM)
+_SETTLE_S: Final = 0.3
+"""NVFlare ends the others' processes about two seconds after the first: until then, one dead process is the culprit."""
 
 
 @contextlib.contextmanager
 def supervising(run: Path) -> Iterator[None]:
     """Be the only supervisor of a run; end what an earlier one left running, so that the journal is free.
+
+    A polite kill (SIGTERM) ends the run as Ctrl-C does, and Ctrl-C is heard also where a shell told us not to.
 
     Raises:
         OutputUnwritable (RF107): another one is at work.
@@ -53,7 +59,12 @@ def supervising(run: Path) -> Iterator[None]:
         except BlockingIOError as error:
             raise OutputUnwritable(f"{run} is being run by another `ringfort up`") from error
         end_orphans((run / FOLDER).resolve())
-        yield
+        before = {number: signal.signal(number, signal.default_int_handler) for number in _POLITE}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def deploy(
@@ -145,7 +156,6 @@ class Tail:
         self._observe = observe
         self._offset = 0
         self.round = -1
-        self.first = 0
 
     def read(self) -> int:
         """Read what is new; how many rounds are committed, -1 before round 0."""
@@ -212,7 +222,7 @@ class Supervisor:
         tail: of the run's journal.
 
     Policy: a client whose process ended a job is left out of the jobs after it, until the run is started again with
-        --resume. Three jobs in a row that commit nothing end the run.
+        --resume. If several are gone at once, nobody is. Three jobs in a row that commit nothing end the run.
     """
 
     deployment: Deployment
@@ -251,7 +261,10 @@ class Supervisor:
             if why is None:
                 return
             ended = time.monotonic()
+            time.sleep(_SETTLE_S)
             dead = self.deployment.culprits(job)
+            if len(dead) > 1:  # whoever ended it took the others along: nobody can be named
+                why, dead = f"{why} (now gone: {', '.join(dead)})", ()
             self.tail.read()
             self._note("ended", job.run, why, dead)
             if set(dead) & set(self.helpers):

@@ -82,7 +82,7 @@ def up(
         with report.TrainProgress(quiet=quiet) as progress:
 
             def observe(record: RoundRecord) -> None:
-                if record.round == tail.first:
+                if record.round == 0:
                     progress.start("train", read.title, scenario.rounds)
                 progress.advance("train", point(record))
 

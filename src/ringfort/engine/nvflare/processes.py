@@ -17,7 +17,7 @@ from ringfort.core.errors import TransportError
 __all__ = ["Site", "children_of", "end_orphans", "running"]
 
 _GRACE_S: Final = 3.0
-_PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "RINGFORT_DATA", "XDG_CACHE_HOME")
+_PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "RINGFORT_DATA", "XDG_DATA_HOME")
 
 
 class Site:
