@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ringfort.core import Failure, Reply
+from ringfort.core import Reply
 from ringfort.core.errors import InvalidValue, JobAborted
 from ringfort.engine.in_process import answer
 from ringfort.engine.nvflare import NVFlareExchange
@@ -104,9 +104,9 @@ def test_a_call_that_times_out_is_not_waited_for():
     [b"", b"\xff", b"\x80", "text", None, 7, {"reply": b""}, b"\x82ereplyc\x01\x02\x03", b"\x9f" * 5000],
     ids=repr,
 )
-def test_an_answer_that_is_no_message_is_its_senders_failure(packed):
+def test_an_answer_that_is_no_message_is_refused(packed):
     got = exchange({"a": lambda *_: packed, "b": echo}).exchange("train", {"a": b"", "b": b"x"}, 9)
-    assert isinstance(got["a"], Failure)
+    assert (got["a"].client, got["a"].code, got["a"].reason) == ("a", "RF201", "frame")
     assert got["b"] == Reply("b", b"x")
 
 
@@ -116,12 +116,12 @@ def test_an_answer_says_nothing_about_whose_it_is():
     assert got == {"a": Reply("a", b"mine"), "b": Reply("b", b"x")}
 
 
-def test_an_answer_above_the_cap_is_a_failure_and_one_at_the_cap_is_none():
+def test_an_answer_above_the_cap_is_refused_and_one_at_the_cap_is_none():
     sizes = {"a": 1000, "b": 6000}
     calls = {name: lambda *_, size=size: pack(Reply("x", bytes(size))) for name, size in sizes.items()}
     got = exchange(calls, most=1000).exchange("train", dict.fromkeys(calls, b""), 9)
     assert got["a"] == Reply("a", bytes(1000))
-    assert "more than the 1000" in got["b"].error
+    assert (got["b"].reason, "more than the 1000" in got["b"].detail) == ("size", True)
 
 
 def test_an_aborted_job_raises_and_nobody_is_counted_as_a_dropout():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import queue
 import threading
 import time
@@ -11,9 +12,9 @@ from typing import Final
 import cbor2
 
 from ringfort.core.checks import positive, whole
-from ringfort.core.errors import InvalidValue, JobAborted
-from ringfort.core.ports import Failure, Reply
-from ringfort.core.values import ClientId
+from ringfort.core.errors import InvalidValue, JobAborted, MalformedUpdate
+from ringfort.core.ports import Failure, Outcome, Reply
+from ringfort.core.values import ClientId, Refusal
 from ringfort.engine.in_process import words
 
 __all__ = ["Call", "NVFlareExchange", "pack"]
@@ -22,6 +23,7 @@ Call = Callable[[str, bytes, float], bytes]
 """Asks one party: (stage, payload, timeout in seconds) -> packed answer. TimeoutError: it did not answer."""
 
 _TICK_S: Final = 0.05
+_HEAD_BYTES: Final = 1 << 16
 _OVERHEAD_BYTES: Final = 4096
 """What a packed answer is longer than its body, at most."""
 
@@ -33,12 +35,12 @@ def pack(answer: Reply | Failure) -> bytes:
     return cbor2.dumps(["failure", answer.error, answer.traceback])
 
 
-def _unpack(client: ClientId, packed: object, limit: int) -> Reply | Failure:
-    """What a party answered; whatever is no packed answer is its failure."""
+def _unpack(client: ClientId, packed: object, limit: int) -> Outcome:
+    """What a party answered; whatever is no packed answer is refused."""
     if not isinstance(packed, bytes):
-        return Failure(client, f"answered with {type(packed).__name__}, not bytes")
+        return _refused(client, "frame", f"an answer of type {type(packed).__name__}, not bytes")
     if len(packed) > limit + _OVERHEAD_BYTES:
-        return Failure(client, f"answered with {len(packed)} bytes, more than the {limit} that are allowed")
+        return _refused(client, "size", f"an answer of {len(packed)} bytes, more than the {limit} that are allowed")
     try:
         match cbor2.loads(packed):
             case ["reply", bytes(body)]:
@@ -46,8 +48,12 @@ def _unpack(client: ClientId, packed: object, limit: int) -> Reply | Failure:
             case ["failure", str(error), str(trace)]:
                 return Failure(client, error, trace)
     except Exception:  # what the decoder makes of hostile bytes is its business
-        return Failure(client, "answered with bytes that are no message")
-    return Failure(client, "answered with something that is no message")
+        return _refused(client, "frame", "an answer that cannot be decoded")
+    return _refused(client, "frame", "an answer that is no message")
+
+
+def _refused(client: ClientId, reason: str, detail: str) -> Refusal:
+    return Refusal(client, MalformedUpdate.code, reason, detail)
 
 
 class NVFlareExchange:
@@ -57,14 +63,15 @@ class NVFlareExchange:
         calls: how to ask each party: clients, and the helpers of a seal.
         members: which of them are clients.
         aborted: whether the engine is ending the job.
-        max_reply_bytes: longest answer that is read. A longer one is its sender's failure.
+        max_reply_bytes: longest answer that is read. A longer one is refused, and so is what is no message.
         patience_s: how long a round without a deadline waits.
 
     Guarantees:
         The deadline is absolute, on this machine's clock: a party that drips bytes does not move it.
-        A party that missed a stage is not asked again in that round: it costs one deadline, not one for each stage.
+        A party that missed a stage is not asked again until the next broadcast: it costs one deadline, not one for each
+        stage.
         Answers that come after the deadline are dropped, whatever round they are for.
-        One party's error or bad answer is its own Failure.
+        One party's error is its own Failure, its bad answer its own Refusal.
 
     Raises:
         JobAborted (RF605): the engine ends the job. Nobody's silence is then held against it.
@@ -100,14 +107,14 @@ class NVFlareExchange:
 
     def exchange(
         self, stage: str, payloads: Mapping[ClientId, bytes], deadline_s: float | None
-    ) -> Mapping[ClientId, Reply | Failure]:
+    ) -> Mapping[ClientId, Outcome]:
         """Ask each party at once."""
         wait_s = self._patience_s if deadline_s is None else deadline_s
         deadline = time.monotonic() + wait_s
-        self._note_round(stage, payloads)
+        self._begins_round(stage, payloads)
         if self._aborted():
             raise JobAborted("the engine ends the job")
-        out: dict[ClientId, Reply | Failure] = {}
+        out: dict[ClientId, Outcome] = {}
         waiting = set()
         answers: queue.SimpleQueue[tuple[ClientId, object]] = queue.SimpleQueue()
         for name, payload in payloads.items():
@@ -136,11 +143,17 @@ class NVFlareExchange:
         self._missed |= waiting
         return {name: out[name] for name in payloads if name in out}
 
-    def _note_round(self, stage: str, payloads: Mapping[ClientId, bytes]) -> None:
-        """A broadcast that differs from the last one begins a round; the same again repeats it for fewer clients."""
-        if stage == "train" and any(self._asked.get(name) != payload for name, payload in payloads.items()):
+    def _begins_round(self, stage: str, payloads: Mapping[ClientId, bytes]) -> None:
+        """A broadcast that differs from the last one begins a round; the same again repeats it for fewer clients.
+
+        Which one it is stands in its head, so that no model is kept for this.
+        """
+        if stage != "train":
+            return
+        heads = {name: hashlib.sha256(memoryview(payload)[:_HEAD_BYTES]).digest() for name, payload in payloads.items()}
+        if any(self._asked.get(name) != head for name, head in heads.items()):
             self._missed.clear()
-            self._asked = dict(payloads)
+            self._asked = heads
 
     def _require_running(self) -> None:
         if self._aborted():
@@ -164,7 +177,7 @@ def _ask(
         answers.put((name, error))
 
 
-def _read(client: ClientId, answer: object, limit: int) -> Reply | Failure:
+def _read(client: ClientId, answer: object, limit: int) -> Outcome:
     if isinstance(answer, BaseException):
         return Failure(client, words(answer))
     return _unpack(client, answer, limit)
