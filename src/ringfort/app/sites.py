@@ -13,6 +13,7 @@ import json
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from ringfort.app.private import private
 from ringfort.app.recipe import CentralSpec, Recipe, read
 from ringfort.audit.scenario import Scenario
 from ringfort.client.node import LocalClient, client_names
+from ringfort.client.sanitise.clients import sanitised
 from ringfort.client.sealed import SealedClient
 from ringfort.core.errors import Incompatible, JobAborted, RingfortError
 from ringfort.core.files import canonical_json, write_atomic
@@ -98,10 +100,12 @@ def client(said: dict[str, Any]) -> Node:
     rows = scenario.train.take(parts[names.index(place.party)])
     model = scenario.model()
     local = LocalClient(place.party, model, rows, scenario.training, place.seeds, scenario.privacy, scenario.guard)
+    if scenario.sanitiser is not None:
+        local, _ = sanitised(local, scenario.sanitiser)  # what was set aside is the client's to know
     inner: Node = local
     if scenario.seal is not None:
         half = scenario.seal.client(place.party, place.identity.key, place.directory)
-        inner = SealedClient(place.party, lambda frame: local.handle("train", frame), model.schema, half)
+        inner = SealedClient(place.party, partial(local.handle, "train"), model.schema, half)
     kept = Path(said["kept"])
     kept.mkdir(parents=True, exist_ok=True)
     most = model.schema.encoded_bytes + FRAME_OVERHEAD_BYTES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -93,7 +93,17 @@ def train(
             observe(point(last.record))
     finally:
         federation.exchange.close()
-    return summary(scenario, defence, seeds, journal, title=title, manifest=manifest, started=started, release=release)
+    return summary(
+        scenario,
+        defence,
+        seeds,
+        journal,
+        title=title,
+        manifest=manifest,
+        started=started,
+        release=release,
+        sanitised=rows,
+    )
 
 
 def summary(
@@ -107,6 +117,7 @@ def summary(
     started: float,
     release: PrivateRelease | None = None,
     clients: tuple[str, ...] = (),
+    sanitised: Sequence[SanitisedRow] = (),
 ) -> tuple[TrainResult, bytes]:
     """What a finished run's journal says, wherever its clients lived.
 
@@ -120,6 +131,7 @@ def summary(
         started: on time.monotonic().
         release: as it was run with.
         clients: what the report must say about where the clients lived, if they were processes that signed.
+        sanitised: what each client set aside, where that is known.
 
     Returns:
         What the report draws, and the final model, encoded.
@@ -156,8 +168,7 @@ def summary(
             *_NOT_COVERED[1:],
         ),
         seconds=time.monotonic() - started,
-        sanitised=tuple(rows),
-        watch=None if defence.watch is None else watch_report(defence.watch, journal.records),
+        sanitised=tuple(sanitised),
     )
     return result, encoded
 
