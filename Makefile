@@ -1,7 +1,7 @@
 # make demo    set up a fresh clone and run the main job         make test      everything a newcomer needs
 # make bench   compare with the bare loop, write JSON            make test-all  the slow scenarios and the browser too
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo test test-all lint bench processes clean
+.PHONY: help setup setup-dev demo test test-all lint bench fuzz processes clean
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -55,6 +55,12 @@ bench: setup-dev  ## rounds, rules, seals, noise and the red team beside their f
 	$(VENV)/bin/python -m benchmarks.privacy --out runs/bench-privacy.json
 	$(VENV)/bin/python -m benchmarks.redteam --out runs/bench-redteam.json
 	$(VENV)/bin/python -m benchmarks.engine_nvflare --out runs/bench-engine-nvflare.json
+	$(VENV)/bin/python -m benchmarks.crash --trials 200 --out runs/bench-crash.json
+	$(VENV)/bin/python -m benchmarks.soak --out runs/bench-soak.json
+
+fuzz: setup-dev  ## coverage-guided fuzzing of every parser, a million inputs
+	$(PIP) --editable '.[fuzz]'
+	$(VENV)/bin/python -m benchmarks.fuzz --runs 45000 --out runs/fuzz
 
 processes: setup-dev  ## real processes on NVFlare: the same models as in one process, kill -9, Ctrl-C
 	$(VENV)/bin/pytest -m slow tests/scenario/test_up.py

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from ringfort.app.commands import audit, bench, data, identity, privacy, recipe, site
+from ringfort.app.commands import audit, bench, data, identity, log, privacy, recipe, site
 from ringfort.app.commands.doctor import doctor
 from ringfort.app.commands.drill import drill
 from ringfort.app.commands.seals import seals

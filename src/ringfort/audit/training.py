@@ -136,7 +136,8 @@ def summary(
     Returns:
         What the report draws, and the final model, encoded.
     """
-    head = journal.records[-1]
+    records = journal.records
+    head = records[-1]
     encoded = journal.model(head.next_model)
     model = scenario.model()
     counts = label_counts(scenario, seeds)
@@ -156,10 +157,10 @@ def summary(
         curve=tuple(point(record) for record in records),
         accuracy=float(np.mean(predict(scenario.test.inputs) == scenario.test.labels)),
         recall=recall(predict, scenario.test),
-        clients=_client_rows(journal.records[1:], [sum(row) for row in counts]),
+        clients=_client_rows(records[1:], [sum(row) for row in counts]),
         model=head.next_model,
         journal_head=head.digest,
-        budget_spent=_budget_spent(journal.records, accounts),
+        budget_spent=_budget_spent(records, accounts),
         protections=(*found.protects, *([_SIGNED] if scenario.people is not None or clients else [])),
         not_covered=(
             _NOT_COVERED[0],

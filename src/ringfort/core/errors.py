@@ -8,7 +8,7 @@
     ├── BudgetExceeded     RF4xx
     ├── ProtocolAbort      RF5xx   BelowFloor · OutOfOrder · BadShare · TooFewAlive · Inconsistent
     ├── EngineError        RF6xx   TransportError · Interrupted · NothingAdmitted · JobAborted
-    └── IntegrityError     RF7xx   BrokenChain · BadCheckpoint · BadData · TooManySuspicious
+    └── IntegrityError     RF7xx   BrokenChain · BadCheckpoint · BadData · TooManySuspicious · BadProof
 
 A *client's* bad content never raises out of a round: the gate turns an AdmissionError into a refusal. A missing
 *safety precondition* always raises. A message never contains an update, a share, a key or a datum.

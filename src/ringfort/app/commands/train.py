@@ -96,4 +96,4 @@ def train(
         progress.finish("train", None)
         written = write_run(folder, result, model)
     print_result(report.report_json(result) if as_json else report.train_summary(result))
-    say_written(quiet, written)
+    say_written(quiet, [*written, *([folder / "checkpoints.jsonl"] if signing else [])])

@@ -63,6 +63,8 @@ def up(
     folder = new_folder(run_folder(out or Path("runs") / recipe.stem, resume=resume))
     if read.identity is not None:
         raise Incompatible("`ringfort up` enrols everybody itself: leave [identity] out, or use `ringfort train`")
+    if read.log is not None:
+        raise Incompatible("`ringfort up` does not sign checkpoints: leave [log] out, or use `ringfort train`")
     split = data.load(read.data.name)
     scenario, defence, seeds = build.scenario(read, split), build.defence(read), Seeds(read.seed)
     scenario.require(defence, read.defence.f, seeds)
