@@ -8,11 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from ringfort.app.recipe import Recipe, to_toml
-from ringfort.audit.results import Manifest, TrainResult
+from ringfort.audit.results import Manifest
 from ringfort.core.errors import OutputUnwritable
 from ringfort.core.files import canonical_json, write_atomic
 
-__all__ = ["drill_folder", "new_folder", "run_folder", "write_provenance", "write_run"]
+__all__ = ["drill_folder", "new_folder", "run_folder", "write_provenance"]
 
 
 def new_folder(folder: Path) -> Path:
@@ -66,13 +66,3 @@ def write_provenance(folder: Path, recipe: Recipe, manifest: Manifest) -> None:
     """The resolved recipe, and the manifest: versions, seeds, data digests, command."""
     write_atomic(folder / "recipe.toml", to_toml(recipe.resolved()).encode())
     write_atomic(folder / "manifest.json", canonical_json(asdict(manifest)))
-
-
-def write_run(folder: Path, result: TrainResult, model: bytes) -> list[Path]:
-    """What a finished training run leaves beside its journal: the model, its card, the report. Names all of them."""
-    from ringfort import report
-
-    write_atomic(folder / "model.safetensors", model)
-    written = report.write_reports(folder, result)
-    write_atomic(folder / "model-card.md", report.model_card(result).encode())
-    return [folder / "model.safetensors", folder / "model-card.md", folder / "rounds.jsonl", *written]
