@@ -13,13 +13,14 @@ from typing import Annotated
 
 import typer
 
-from ringfort.app.commands import audit, bench, data, identity, log, privacy, recipe, site
+from ringfort.app.commands import audit, bench, client, data, identity, log, privacy, recipe, site
 from ringfort.app.commands.doctor import doctor
 from ringfort.app.commands.drill import drill
 from ringfort.app.commands.seals import seals
 from ringfort.app.commands.shared import fail, reported
 from ringfort.app.commands.train import train
 from ringfort.app.commands.up import up
+from ringfort.app.commands.watch import watch
 
 __all__ = ["main"]
 
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.command()(drill)
 app.command()(train)
+app.command()(watch)
 app.command()(up)
 app.command()(doctor)
 app.command()(seals)

@@ -37,6 +37,7 @@ from ringfort.engine.nvflare.exchange import NVFlareExchange
 from ringfort.engine.signed import ClientSide, SignedExchange, SignedNode
 from ringfort.identity import Grant, Home, RegistryView, directory_of
 from ringfort.identity.home import Identity
+from ringfort.rounds.decisions import Decisions
 from ringfort.rounds.journal import Journal
 from ringfort.rounds.sealing import ServerSide
 
@@ -176,7 +177,16 @@ def _serve(place: _Place, said: dict[str, Any], job: Job) -> None:
         side = None if seal is None else ServerSide(seal, seal.server(place.identity.key, place.directory))
         if scenario.cohort is not None and scenario.cohort > len(members):
             scenario = replace(scenario, cohort=len(members))
-        federation = scenario.over(exchange, side, place.seeds, defence, model, journal=journal, release=made.release)
+        federation = scenario.over(
+            exchange,
+            side,
+            place.seeds,
+            defence,
+            model,
+            journal=journal,
+            release=made.release,
+            decisions=Decisions(place.folder).since,
+        )
         try:
             for _ in federation.states():
                 pass

@@ -143,7 +143,17 @@ class Scenario:
         if self.people is not None:
             self.people.require(exchange.members())
             exchange = self.people.exchange(exchange, model.schema, sealed=self.seal is not None)
-        return self.over(exchange, side, seeds, defence, model, attack=attack, journal=journal, release=release)
+        return self.over(
+            exchange,
+            side,
+            seeds,
+            defence,
+            model,
+            attack=attack,
+            journal=journal,
+            release=release,
+            decisions=decisions,
+        )
 
     def over(
         self,
@@ -156,6 +166,7 @@ class Scenario:
         attack: Attack | None = None,
         journal: Journal | None = None,
         release: PrivateRelease | None = None,
+        decisions: Callable[[int], tuple[Decision, ...]] | None = None,
     ) -> Federation:
         """The server's half, over clients that live anywhere; `side` is its half of the seal, if there is one."""
         reference = None if self.root is None else self._trainer(model, self.root, seeds)

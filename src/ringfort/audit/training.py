@@ -170,6 +170,7 @@ def summary(
         ),
         seconds=time.monotonic() - started,
         sanitised=tuple(sanitised),
+        watch=None if defence.watch is None else watch_report(defence.watch, records),
     )
     return result, encoded
 
