@@ -185,7 +185,7 @@ def _serve(place: _Place, said: dict[str, Any], job: Job) -> None:
             model,
             journal=journal,
             release=made.release,
-            decisions=Decisions(place.folder).since,
+            decisions=None if defence.watch is None else Decisions(place.folder).since,
         )
         try:
             for _ in federation.states():
