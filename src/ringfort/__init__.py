@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from ringfort.client import LocalClient, NumpyModel, local_clients
     from ringfort.core import ClientId, Dataset, LocalTraining, RingfortError, Rows, Seeds, Update, client_id
     from ringfort.engine import InProcess
-    from ringfort.rounds import Defence, Federation, Gate, Journal, fuse
+    from ringfort.rounds import Answer, Defence, Federation, Gate, Hosted, Journal, fuse
 
 __all__ = [
+    "Answer",
     "ClientId",
     "Dataset",
     "Defence",
     "Federation",
     "Gate",
+    "Hosted",
     "InProcess",
     "Journal",
     "Krum",

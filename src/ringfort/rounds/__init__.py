@@ -5,11 +5,13 @@ from ringfort.rounds.dossier import Dossier, dossiers
 from ringfort.rounds.federation import Federation, State
 from ringfort.rounds.fuse import Defence, Fused, History, fuse, needs, require
 from ringfort.rounds.gate import Admitted, Gate, RoundPlan
+from ringfort.rounds.hosted import Answer, Hosted
 from ringfort.rounds.journal import Journal, read_records
 from ringfort.rounds.record import RoundRecord
 
 __all__ = [
     "Admitted",
+    "Answer",
     "Decision",
     "Decisions",
     "Defence",
@@ -18,6 +20,7 @@ __all__ = [
     "Fused",
     "Gate",
     "History",
+    "Hosted",
     "Journal",
     "RoundPlan",
     "RoundRecord",

@@ -1,0 +1,327 @@
+"""Ringfort inside a Flower app (flwr 1.41): a strategy for the ServerApp, mods for the ClientApp.
+
+    gate = rf.Gate(max_norm=50.0, max_examples=10_000)
+    strategy = RingfortStrategy(rf.Defence(rf.MultiKrum(f=1)), gate, f=1, run="runs/app")
+    strategy.start(grid=grid, initial_arrays=ArrayRecord(model.state_dict()), num_rounds=3)
+
+The only module that imports flwr.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ringfort.client.guards import WeightScreen, refuse_if_suspicious
+from ringfort.client.private import ClientPrivacy
+from ringfort.core.errors import Incompatible, InvalidValue, MalformedUpdate, MissingExtra
+from ringfort.core.ports import Failure
+from ringfort.core.randomness import Seeds
+from ringfort.core.tensors import Schema, digest_of
+from ringfort.core.values import F32, ClientId, client_id
+from ringfort.core.wire import Broadcast
+from ringfort.rounds.fuse import Defence
+from ringfort.rounds.gate import Gate
+from ringfort.rounds.hosted import Answer, Hosted
+from ringfort.rounds.private import PrivateRelease
+from ringfort.rounds.record import RoundRecord
+
+try:
+    from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+    from flwr.serverapp import Grid
+    from flwr.serverapp.strategy import FedAvg, Result
+except ModuleNotFoundError as error:
+    raise MissingExtra("the Flower engine needs flwr: pip install -c constraints.txt 'ringfort[flower]'") from error
+
+__all__ = ["Guarded", "Private", "RingfortStrategy", "node_name"]
+
+_LOG: Final = logging.getLogger("ringfort.flower")
+_NPY_HEADER_BYTES: Final = 4096
+
+Next = Callable[[Message, Context], Message]
+
+
+def node_name(node_id: int) -> ClientId:
+    """How records call a node.
+
+    >>> node_name(17)
+    'node-17'
+    """
+    return client_id(f"node-{node_id}")
+
+
+class RingfortStrategy(FedAvg):  # type: ignore[misc]  # untyped where flwr is not installed
+    """FedAvg's messages, Ringfort's decisions: gate, defence, privacy and journal in front of the global model.
+
+    Args:
+        defence: the walls.
+        gate: the door.
+        f: attackers to bear. No default: the caller states the threat.
+        run: the folder of the run, as `ringfort train` writes it; a run in it is resumed. None keeps nothing.
+        seeds: for rules that draw; None takes fresh ones from the operating system.
+        release: makes every step private, centrally; then every connected node must be asked (fraction_train = 1).
+        fedavg: everything that FedAvg takes (fractions, minimum numbers, keys).
+
+    Guarantees:
+        Those of `rounds.Hosted`. No reply ends a round: what FedAvg would raise for (other keys, two records, no
+        weight) is a refusal in the record. Weights that clients claim are checked and never used.
+        Metrics that clients report are combined by their median over clients, and only finite numbers count.
+        Arrays are read as plain float32 without allocating what a header claims.
+
+    Raises:
+        ToleranceExceeded (RF301): too few nodes for f, before anybody is asked, or too few came back.
+        NothingAdmitted (RF604): nobody's update passed the gate. Both end the run; started again, it is resumed.
+
+    Does not protect against: whoever controls the SuperLink, its control API, or the names it gives to nodes. Without
+        node authentication a name is a connection: whoever reconnects is new to the watch.
+
+    Cost: that of `Hosted`, and one copy of the model each round.
+    """
+
+    def __init__(
+        self,
+        defence: Defence,
+        gate: Gate,
+        *,
+        f: int,
+        run: Path | str | None,
+        seeds: Seeds | None = None,
+        release: PrivateRelease | None = None,
+        **fedavg: Any,
+    ) -> None:
+        super().__init__(**fedavg)
+        if release is not None and self.fraction_train != 1.0:
+            raise Incompatible("central noise is counted for everybody: set fraction_train to 1, or leave it out")
+        self._walls = (defence, gate)
+        self._given: dict[str, Any] = {"f": f, "seeds": seeds, "release": release}
+        self._run = None if run is None else Path(run)
+        self._hosted: Hosted | None = None
+        self._names: tuple[str, ...] = ()
+        self._asked: tuple[ClientId, ...] = ()
+
+    @property
+    def record(self) -> RoundRecord:
+        """Of the last committed round: verdicts with reasons, refusals, failures, absences.
+
+        Raises:
+            InvalidValue (RF104): before `start`.
+        """
+        return self._open.state.record
+
+    @property
+    def _open(self) -> Hosted:
+        if self._hosted is None:
+            raise InvalidValue(
+                "the strategy has no model yet: call start(grid=..., initial_arrays=..., num_rounds=...)"
+            )
+        return self._hosted
+
+    def summary(self) -> None:
+        """Log what stands between the nodes and the model."""
+        defence, gate = self._walls
+        _LOG.info("Ringfort: %s, %s, run folder %s", defence.label, gate, self._run)
+        super().summary()
+
+    def start(self, grid: Grid, initial_arrays: ArrayRecord, num_rounds: int = 3, **given: Any) -> Result:
+        """Run until `num_rounds` rounds are committed, those of an earlier start in the same folder included."""
+        if self._run is not None:
+            self._run.mkdir(parents=True, exist_ok=True)
+        initial = {name: array.numpy() for name, array in initial_arrays.items()}
+        self._names = tuple(initial)
+        with Hosted(initial, *self._walls, journal=self._run, **self._given) as self._hosted:
+            arrays = self._arrays() if self._hosted.round else initial_arrays
+            left = max(0, num_rounds - self._hosted.round)
+            result = super().start(grid, arrays, left, **given)
+            if not left:
+                result.arrays = arrays
+            return result
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """FedAvg's draw, without those who are barred."""
+        messages = list(super().configure_train(server_round, arrays, config, grid))
+        named = {node_name(message.metadata.dst_node_id): message for message in messages}
+        self._asked = self._open.admissible(named)
+        self._open.require(len(self._asked))
+        return [named[client] for client in self._asked]
+
+    def aggregate_train(
+        self,
+        server_round: int,  # noqa: ARG002
+        replies: Iterable[Message],
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Judge, step, commit."""
+        hosted = self._open
+        if not self._asked:
+            return None, None
+        schema = hosted.schema
+        answers: dict[ClientId, Answer | Failure] = {}
+        metrics: list[Mapping[str, Any]] = []
+        for message in replies:
+            name = node_name(message.metadata.src_node_id)
+            if name in answers:
+                continue
+            answers[name] = self._answer(name, message, schema)
+            if not message.has_error():
+                metrics += _metrics(message)
+        record = hosted.fuse(self._asked, answers).record
+        _LOG.info("round %d: %s", record.round, _said(record))
+        for refusal in record.refusals:
+            _LOG.warning("refused %s: %s (%s)", refusal.client, refusal.detail, refusal.code)
+        counts = {
+            "accepted": sum(v.weight > 0 for v in record.verdicts),
+            "left-out": sum(v.weight == 0 for v in record.verdicts),
+            "refused": len(record.refusals),
+            "failed": len(record.failures),
+            "absent": len(record.absent),
+        }
+        return self._arrays(), MetricRecord({**self._medians(metrics), **counts})
+
+    def aggregate_evaluate(
+        self,
+        server_round: int,  # noqa: ARG002
+        replies: Iterable[Message],
+    ) -> MetricRecord | None:
+        """The median of each metric over the nodes that report it."""
+        found = [one for message in replies if not message.has_error() for one in _metrics(message)]
+        return MetricRecord(self._medians(found)) if found else None
+
+    def _answer(self, name: ClientId, message: Message, schema: Schema) -> Answer | Failure:
+        if message.has_error():
+            return Failure(name, f"Flower error {message.error.code}: {message.error.reason}")
+        records = list(message.content.array_records.values())
+        tensors = _tensors(records[0], schema) if len(records) == 1 else {}
+        claims = [one.get(self.weighted_by_key) for one in _metrics(message)]
+        return Answer(tensors, claims[0] if len(claims) == 1 else None)
+
+    def _arrays(self) -> ArrayRecord:
+        """The global model; tensors in the order in which the app gave them."""
+        tensors = self._open.tensors
+        return ArrayRecord({name: Array(np.array(tensors[name])) for name in self._names})
+
+    def _medians(self, found: list[Mapping[str, Any]]) -> dict[str, float]:
+        values: dict[str, list[float]] = {}
+        for metrics in found:
+            for key, value in metrics.items():
+                if key != self.weighted_by_key and isinstance(value, int | float) and math.isfinite(value):
+                    values.setdefault(key, []).append(float(value))
+        return {key: statistics.median(listed) for key, listed in sorted(values.items())}
+
+
+def _said(record: RoundRecord) -> str:
+    out = [f"{v.client} ({v.reasons[0] if v.reasons else 'no weight'})" for v in record.verdicts if v.weight == 0]
+    return f"{len(record.verdicts)} admitted, left out: {', '.join(out) or 'nobody'}"
+
+
+def _metrics(message: Message) -> list[Mapping[str, Any]]:
+    return list(message.content.metric_records.values())
+
+
+def _tensors(record: ArrayRecord, schema: Schema) -> dict[str, NDArray[Any] | None]:
+    """A stranger's arrays, as read-only views of its bytes; None where they are not what the schema says."""
+    shapes = dict(schema.tensors)
+    return {name: _tensor(array, shapes.get(name)) for name, array in record.items()}
+
+
+def _tensor(array: Array, shape: tuple[int, ...] | None) -> NDArray[Any] | None:
+    """One array without trusting its header: NumPy's own reader would allocate whatever the header claims."""
+    if shape is None or array.stype != "numpy.ndarray":
+        return None
+    size = 4 * math.prod(shape)
+    if not size <= len(array.data) <= size + _NPY_HEADER_BYTES:
+        return None
+    stream = io.BytesIO(array.data[:_NPY_HEADER_BYTES])
+    try:
+        if np.lib.format.read_magic(stream) != (1, 0):
+            return None
+        found, fortran, dtype = np.lib.format.read_array_header_1_0(stream, max_header_size=_NPY_HEADER_BYTES)
+    except ValueError:
+        return None
+    if found != shape or dtype != np.dtype("<f4") or len(array.data) != stream.tell() + size:
+        return None
+    flat: F32 = np.frombuffer(array.data, dtype="<f4", offset=stream.tell())
+    return flat.reshape(shape, order="F" if fortran else "C")
+
+
+@dataclass(frozen=True)
+class Private:
+    """A ClientApp mod: clip the update and add noise, paid for from this client's own ledger, before it leaves.
+
+    Args:
+        privacy: the mechanism, the budget, and the folder where this client keeps its ledger.
+        client: this client's name in its ledger.
+
+    Guarantees:
+        Those of the mechanism, over all runs that use the ledger. Nothing leaves unpaid; when the budget is spent the
+        reply is an error. Metrics are left out, and the claimed number of examples is 1: both are data.
+
+    Does not protect against: what the app itself sends elsewhere, or replies to evaluation messages.
+    """
+
+    privacy: ClientPrivacy
+    client: ClientId
+
+    def __call__(self, message: Message, context: Context, call_next: Next) -> Message:
+        """Train, then protect."""
+        before = _only(message)
+        reply = call_next(message, context)
+        if reply.has_error():
+            return reply
+        key, after = next(iter(reply.content.array_records.items()), ("arrays", None))
+        if after is None or list(after) != list(before) or len(reply.content.array_records) != 1:
+            raise MalformedUpdate("keys", "the app's reply does not hold exactly the tensors that it was sent")
+        schema = Schema.of({name: array.numpy().shape for name, array in before.items()})
+        start, end = _flat(before, schema), _flat(after, schema)
+        number = int(message.content["config"]["server-round"]) if "config" in message.content else 0
+        to = Broadcast("flower", number, start, digest_of(schema.encode(start)))
+        safe = schema.views(start + self.privacy.protect(self.client, to, end - start))
+        arrays = ArrayRecord({name: Array(np.array(safe[name])) for name in before})
+        return Message(RecordDict({key: arrays, "metrics": MetricRecord({"num-examples": 1})}), reply_to=message)
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A ClientApp mod: refuse to train a broadcast model that looks made to copy this client's data into its update.
+
+    Args:
+        screen: the client's own limits.
+
+    Raises:
+        Inconsistent (RF505): with the evidence; Flower sends it as an error reply.
+    """
+
+    screen: WeightScreen
+
+    def __call__(self, message: Message, context: Context, call_next: Next) -> Message:
+        """Look, then train."""
+        record = _only(message)
+        schema = Schema.of({name: array.numpy().shape for name, array in record.items()})
+        refuse_if_suspicious(self.screen(schema, _flat(record, schema)))
+        return call_next(message, context)
+
+
+def _only(message: Message) -> ArrayRecord:
+    records = list(message.content.array_records.values())
+    if len(records) != 1:
+        raise MalformedUpdate("keys", f"expected one record of arrays in the server's message, got {len(records)}")
+    return records[0]
+
+
+def _flat(record: ArrayRecord, schema: Schema) -> F32:
+    flat = np.empty(schema.d, dtype=np.float32)
+    for name, part in schema.slices.items():
+        array = record[name].numpy()
+        if array.dtype != np.float32:
+            raise Incompatible(f"{name} is {array.dtype}: only float32 tensors can be protected")
+        flat[part] = array.reshape(-1)
+    return flat
