@@ -20,7 +20,7 @@ def main(grid: Grid, context: Context) -> None:
         net = Net()
         net.load_state_dict(arrays.to_torch_state_dict())
         found = accuracy(net, *test)
-        print(f"round {server_round}: accuracy {found:.3f}", flush=True)
+        print(f"round {server_round}: accuracy {found:.3f}", flush=True)  # noqa: T201
         return MetricRecord({"accuracy": found})
 
     nodes = {"min_train_nodes": 5, "min_available_nodes": 5, "fraction_evaluate": 0.0}
