@@ -151,8 +151,7 @@ class RingfortStrategy(FedAvg):  # type: ignore[misc]  # untyped where flwr is n
         """FedAvg's draw, without those who are barred."""
         messages = list(super().configure_train(server_round, arrays, config, grid))
         named = {node_name(message.metadata.dst_node_id): message for message in messages}
-        self._asked = self._open.admissible(named)
-        self._open.require(len(self._asked))
+        self._asked = self._open.ask(named)
         return [named[client] for client in self._asked]
 
     def aggregate_train(
@@ -174,7 +173,7 @@ class RingfortStrategy(FedAvg):  # type: ignore[misc]  # untyped where flwr is n
             answers[name] = self._answer(name, message, schema)
             if not message.has_error():
                 metrics += _metrics(message)
-        record = hosted.fuse(self._asked, answers).record
+        record = hosted.fuse(answers).record
         _LOG.info("round %d: %s", record.round, _said(record))
         for refusal in record.refusals:
             _LOG.warning("refused %s: %s (%s)", refusal.client, refusal.detail, refusal.code)

@@ -349,6 +349,10 @@ class Federation:
         memory = state.memory if self.defence.watch is None else self.defence.with_watched(state.memory, desk.memory)
         return RoundContext(plan.round, seeds, state.last_step, reference, memory, collected.examples)
 
+    def barred(self, state: State) -> frozenset[ClientId]:
+        """Members that are not to be asked in the next round, as things stand: quarantined or revoked."""
+        return self._barred(state.round + 1, self._decided(state))
+
     def _decided(self, state: State) -> Desk:
         """What people have decided since the last round, applied."""
         watch = self.defence.watch

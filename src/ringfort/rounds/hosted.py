@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from ringfort.core.errors import Incompatible, MalformedUpdate, QuotaExceeded
 from ringfort.core.files import canonical_json
-from ringfort.core.ports import Failure, Reply
+from ringfort.core.ports import Failure, Outcome, Reply
 from ringfort.core.randomness import SecureRandom, Seeds
 from ringfort.core.tensors import Schema, digest_of
 from ringfort.core.values import F32, ClientId, Refusal
 from ringfort.core.wire import Broadcast, encode_update
+from ringfort.rounds.decisions import Decisions
 from ringfort.rounds.federation import Evaluate, Federation, State
 from ringfort.rounds.fuse import Defence, require
 from ringfort.rounds.gate import Gate
@@ -50,8 +51,9 @@ class Hosted:
         initial: the first global model's tensors, all float32, by name.
         defence: the walls.
         gate: the door.
-        f: attackers to bear; every round is refused, before anybody is asked, in which the defence cannot.
-        journal: the folder of the run; a run in it is resumed. None keeps nothing on disk.
+        f: attackers to bear; a round in which the defence cannot is refused before anybody is asked.
+        journal: the folder of the run; a run in it is resumed, and people's decisions are read from it. None keeps
+            nothing on disk, and then only the watch decides about clients.
         seeds: for rules that draw; None takes fresh ones from the operating system.
         release: makes every step private, centrally.
         evaluate: the server's own measurements of a model, for the records.
@@ -97,6 +99,7 @@ class Hosted:
                 journal=self._journal,
                 evaluate=evaluate,
                 release=release,
+                decisions=None if journal is None or defence.watch is None else Decisions(journal).since,
             )
             self.state: State = self._federation.begin()
         except BaseException:
@@ -118,24 +121,22 @@ class Hosted:
         """The global model after the last committed round, as read-only views."""
         return self._model.schema.views(_frozen(self.state.params))
 
-    def require(self, n: int) -> None:
-        """Refuse a round of n clients in which the defence cannot bear f, before anybody is asked.
+    def ask(self, clients: Iterable[ClientId]) -> tuple[ClientId, ...]:
+        """Who of these is to be asked in the next round: everybody whom the watch, or a person, does not keep out.
 
         Raises:
-            ToleranceExceeded (RF301).
+            ToleranceExceeded (RF301): so few are there, those kept out included, that the defence cannot bear f.
         """
-        require(self._federation.defence, n, self._f)
+        self._handed.members_now = tuple(clients)
+        require(self._federation.defence, len(self._handed.members_now), self._f)
+        barred = self._federation.barred(self.state)
+        return tuple(client for client in self._handed.members_now if client not in barred)
 
-    def admissible(self, clients: Iterable[ClientId]) -> tuple[ClientId, ...]:
-        """Who of these may be asked in the next round: everybody who is not in quarantine or revoked."""
-        return tuple(clients)
-
-    def fuse(self, asked: Collection[ClientId], answers: Mapping[ClientId, Answer | Failure]) -> State:
+    def fuse(self, answers: Mapping[ClientId, Answer | Failure]) -> State:
         """One round: judge the answers, make the step, commit.
 
         Args:
-            asked: everybody who was asked.
-            answers: what came back; whoever is missing is absent.
+            answers: what came back from those whom `ask` named; whoever is missing is absent.
 
         Returns:
             The state after the round; its `record` says what became of everybody.
@@ -146,11 +147,12 @@ class Hosted:
         broadcast = Broadcast(
             self.state.record.run, self.round + 1, _frozen(self.state.params), self.state.record.next_model
         )
-        self._handed.hand(asked, {c: self._reply(c, answers[c], broadcast) for c in asked if c in answers})
+        asked = self._handed.members()
+        self._handed.replies = {c: self._reply(c, answers[c], broadcast) for c in asked if c in answers}
         self.state = self._federation.step(self.state)
         return self.state
 
-    def _reply(self, client: ClientId, answer: Answer | Failure, to: Broadcast) -> Reply | Failure | Refusal:
+    def _reply(self, client: ClientId, answer: Answer | Failure, to: Broadcast) -> Outcome:
         if isinstance(answer, Failure):
             return answer
         schema = self._model.schema
@@ -180,25 +182,21 @@ class _Handed:
     """An exchange in which everybody was asked already."""
 
     def __init__(self) -> None:
-        self._asked: tuple[ClientId, ...] = ()
-        self._replies: Mapping[ClientId, Reply | Failure | Refusal] = {}
-
-    def hand(self, asked: Collection[ClientId], replies: Mapping[ClientId, Reply | Failure | Refusal]) -> None:
-        """What the next round finds."""
-        self._asked, self._replies = tuple(asked), replies
+        self.members_now: tuple[ClientId, ...] = ()
+        self.replies: Mapping[ClientId, Outcome] = {}
 
     def members(self) -> tuple[ClientId, ...]:
-        """Who was asked."""
-        return self._asked
+        """Whom the host engine would ask."""
+        return self.members_now
 
     def exchange(
         self,
         stage: str,  # noqa: ARG002
         payloads: Mapping[ClientId, bytes],
         deadline_s: float | None,  # noqa: ARG002
-    ) -> Mapping[ClientId, Reply | Failure | Refusal]:
-        """What came back."""
-        replies, self._replies = self._replies, {}
+    ) -> Mapping[ClientId, Outcome]:
+        """What came back; each answer is handed over once."""
+        replies, self.replies = self.replies, {}
         return {client: replies[client] for client in payloads if client in replies}
 
     def close(self) -> None:

@@ -7,7 +7,8 @@ from ringfort.core.errors import Incompatible, NothingAdmitted, ToleranceExceede
 from ringfort.core.ports import Reply
 from ringfort.core.randomness import Seeds
 from ringfort.core.wire import Broadcast, open_frame
-from ringfort.rounds import Answer, Defence, Gate, Hosted, read_records
+from ringfort.detect import Norm, OwnPast, Policy, Watch
+from ringfort.rounds import Answer, Decision, Decisions, Defence, Gate, Hosted, read_records
 
 GATE = Gate(max_norm=100.0, max_examples=1000)
 NAMES = tuple(client_id(f"c{i}") for i in range(5))
@@ -22,19 +23,24 @@ def hosted(rule=None, f=0, journal=None, **changes):
     return Hosted(tensors(), Defence(rule or Mean()), GATE, f=f, journal=journal, **changes)
 
 
+def fused(one, asked, given):
+    assert one.ask(asked) == tuple(asked)
+    return one.fuse(given)
+
+
 def answers(**special):
     return {name: special.get(name, Answer(tensors(1.0 + i), 10)) for i, name in enumerate(NAMES)}
 
 
 def test_the_mean_of_what_clients_learned_is_the_next_model():
     with hosted() as one:
-        state = one.fuse(NAMES, answers())
+        state = fused(one, NAMES, answers())
         assert one.round == 1
         assert {name: tensor.tolist() for name, tensor in one.tensors.items()} == {
             name: np.full(shape, 3.0).tolist() for name, shape in SHAPES.items()
         }
         assert [v.weight for v in state.record.verdicts] == pytest.approx([0.2] * 5)
-        one.fuse(NAMES, {name: Answer(tensors(5.0), 10) for name in NAMES})
+        fused(one, NAMES, {name: Answer(tensors(5.0), 10) for name in NAMES})
         assert one.tensors["bias"].tolist() == [5.0, 5.0, 5.0]
 
 
@@ -52,7 +58,7 @@ def test_it_is_the_federation_that_ringfort_runs_itself(toy):
             for client in toy.local_clients():
                 header, body = open_frame(client.handle("train", frame), "update", max_body_bytes=10_000)
                 given[client.client] = Answer(views(params + toy.MODEL.schema.decode(body)), header.num_examples)
-            one.fuse(tuple(given), given)
+            fused(one, tuple(given), given)
         assert np.allclose(one.state.params, last.params, atol=1e-6)
 
 
@@ -85,7 +91,7 @@ def test_it_is_the_federation_that_ringfort_runs_itself(toy):
 )
 def test_whatever_a_client_sends_it_is_refused_with_a_reason_and_the_round_goes_on(strange, reason):
     with hosted(TrimmedMean(f=1), f=1) as one:
-        record = one.fuse(NAMES, answers(c2=strange)).record
+        record = fused(one, NAMES, answers(c2=strange)).record
         [refusal] = record.refusals
         assert (refusal.client, refusal.reason) == ("c2", reason)
         assert len(record.verdicts) == 4
@@ -96,7 +102,7 @@ def test_failures_and_absences_are_in_the_record():
     with hosted() as one:
         given = answers(c1=Failure(NAMES[1], "ValueError: no"))
         del given[NAMES[3]]
-        record = one.fuse(NAMES, given).record
+        record = fused(one, NAMES, given).record
         assert [f.client for f in record.failures] == ["c1"]
         assert record.absent == ("c3",)
         assert len(record.verdicts) == 3
@@ -104,38 +110,38 @@ def test_failures_and_absences_are_in_the_record():
 
 def test_answers_of_clients_that_were_not_asked_do_not_count():
     with hosted() as one:
-        record = one.fuse(NAMES[:2], answers()).record
+        record = fused(one, NAMES[:2], answers()).record
         assert {v.client for v in record.verdicts} == {"c0", "c1"}
         assert one.tensors["scale"] == 1.5
 
 
 def test_a_round_without_updates_raises_and_leaves_the_model(tmp_path):
     with hosted(journal=tmp_path) as one:
-        one.fuse(NAMES, answers())
+        fused(one, NAMES, answers())
         with pytest.raises(NothingAdmitted):
-            one.fuse(NAMES, {})
+            fused(one, NAMES, {})
         assert one.round == 1
-        one.fuse(NAMES, answers())
+        fused(one, NAMES, answers())
     assert [record.round for record in read_records(tmp_path)[0]] == [0, 1, 2]
 
 
 def test_too_few_for_f_is_refused_before_anybody_is_asked():
     with hosted(TrimmedMean(f=2), f=2) as one:
-        one.require(5)
+        one.ask(NAMES)
         with pytest.raises(ToleranceExceeded):
-            one.require(4)
+            one.ask(NAMES[:4])
         with pytest.raises(ToleranceExceeded):
-            hosted(Mean(), f=1).require(100)
+            hosted(Mean(), f=1).ask(NAMES)
 
 
 def test_a_run_is_resumed_from_its_last_committed_round(tmp_path):
     with hosted(journal=tmp_path) as one:
-        one.fuse(NAMES, answers())
+        fused(one, NAMES, answers())
         params, run = one.state.params, one.state.record.run
     with hosted(journal=tmp_path) as two:
         assert (two.round, two.state.record.run) == (1, run)
         assert np.array_equal(two.state.params, params)
-        two.fuse(NAMES, answers())
+        fused(two, NAMES, answers())
     assert len(read_records(tmp_path)[0]) == 3
     with pytest.raises(Incompatible, match="another recipe"):
         hosted(Median(), journal=tmp_path)
@@ -151,23 +157,47 @@ def test_only_float32_models_are_taken():
 def test_an_attacker_takes_the_mean_and_not_the_trimmed_mean():
     for rule, f, low, high in ((Mean(), 0, 10.0, 20.0), (TrimmedMean(f=1), 1, 2.0, 4.0)):
         with hosted(rule, f) as one:
-            one.fuse(NAMES, answers(c4=Answer(tensors(30.0), 1000)))
+            fused(one, NAMES, answers(c4=Answer(tensors(30.0), 1000)))
             assert low < one.tensors["scale"] < high if f else one.tensors["scale"] == 8.0
 
 
 def test_the_model_it_shows_cannot_be_written_to():
     with hosted() as one:
-        one.fuse(NAMES, answers())
+        fused(one, NAMES, answers())
         with pytest.raises(ValueError, match="read-only"):
             one.tensors["bias"][0] = 9.0
 
 
 def test_a_reply_is_handed_over_once():
     with hosted() as one:
-        one.fuse(NAMES, answers())
+        fused(one, NAMES, answers())
         assert one._handed.exchange("train", dict.fromkeys(NAMES, b""), None) == {}
         assert isinstance(one._reply(NAMES[0], Answer(tensors(), 1), one_broadcast(one)), Reply)
 
 
 def one_broadcast(one):
     return Broadcast(one.state.record.run, 1, one.state.params, one.state.record.next_model)
+
+
+# --- with a watch
+
+
+def watched():
+    return Watch((OwnPast(Norm(), drift=1.0),), Policy(alpha=0.01, reputation="norm-past"))
+
+
+def test_whom_a_person_quarantines_is_not_asked_any_more(tmp_path):
+    defence = Defence(Mean(), watched())
+    with Hosted(tensors(), defence, GATE, f=0, journal=tmp_path) as one:
+        fused(one, NAMES, answers())
+        Decisions(tmp_path).append(Decision("quarantine", NAMES[1], "its site asked for it", "ada", 2))
+        asked = one.ask(NAMES)
+        assert asked == tuple(name for name in NAMES if name != "c1")
+        record = one.fuse(answers()).record
+        assert record.watch["barred"] == ["c1"]
+        assert "c1" not in {v.client for v in record.verdicts}
+        assert [t["after"] for t in record.watch["transitions"]] == ["quarantined"]
+    with Hosted(tensors(), defence, GATE, f=0, journal=tmp_path) as two:
+        assert "c1" not in two.ask(NAMES)
+        two.fuse(answers())
+        assert "c1" in two.ask(NAMES)
