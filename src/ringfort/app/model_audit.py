@@ -27,13 +27,15 @@ from ringfort.audit.model import (
     pruned,
     unlearned,
 )
-from ringfort.audit.results import Manifest
+from ringfort.audit.results import Manifest, TrainResult
 from ringfort.core.errors import BadCheckpoint, DataUnavailable, Incompatible, MalformedUpdate
 from ringfort.core.files import canonical_json, write_atomic
 from ringfort.core.ports import Model
 from ringfort.core.randomness import Seeds
 from ringfort.core.tensors import digest_of
 from ringfort.core.values import F32
+from ringfort.report.card import model_card
+from ringfort.report.files import write_reports
 from ringfort.report.model import ModelAuditResult, write_model_audit
 from ringfort.rounds.journal import read_records
 
@@ -46,9 +48,9 @@ __all__ = [
     "audit_file",
     "audited",
     "checkpoints",
+    "deliver",
     "limits",
     "manifest",
-    "release",
     "rolled_back",
     "save",
     "subject",
@@ -179,15 +181,15 @@ def audited(title: str, made: Manifest, file: str, digest: str, found: ModelAudi
     return ModelAuditResult(title, datetime.now(UTC).isoformat(timespec="seconds"), made, file, digest, found, None)
 
 
-def release(read: Recipe, split: data.Split, folder: Path, body: bytes, made: Manifest) -> tuple[list[Path], int]:
-    """Write the model of the last round as `model.safetensors`, if the recipe's [audit] lets it pass.
+def deliver(read: Recipe, split: data.Split, folder: Path, body: bytes, result: TrainResult) -> tuple[list[Path], int]:
+    """Write what a training run leaves: its reports, and its model, if the recipe's [audit] lets it pass.
 
     Guarantees:
         With [audit], a model that is flagged, or about which nothing can be concluded, is written under `QUARANTINE`
-        only, and no older `model.safetensors` is left beside it. Its report lies in `audit/`.
+        only, and no older `model.safetensors` or card is left beside it. The audit's report lies in `audit/`.
 
     Returns:
-        What was written, and the exit code.
+        What was written, the model first, and the exit code.
     """
     name, written, code = "model.safetensors", [], 0
     if read.audit is not None:
@@ -203,11 +205,15 @@ def release(read: Recipe, split: data.Split, folder: Path, body: bytes, made: Ma
         code = EXIT_CODES[found.verdict]
         name = QUARANTINE if code else name
         (folder / "audit").mkdir(exist_ok=True)
-        written = write_model_audit(folder / "audit", audited(read.title, made, name, digest_of(body), found))
-    write_atomic(folder / name, body)
-    other = folder / ("model.safetensors" if code else QUARANTINE)
-    other.unlink(missing_ok=True)
-    return [folder / name, *written], code
+        written = write_model_audit(
+            folder / "audit", audited(read.title, result.manifest, name, digest_of(body), found)
+        )
+    held, free = {QUARANTINE: body}, {"model.safetensors": body, "model-card.md": model_card(result).encode()}
+    for left in free if code else held:
+        (folder / left).unlink(missing_ok=True)
+    for file, data_of in (held if code else free).items():
+        write_atomic(folder / file, data_of)
+    return [*(folder / file for file in (held if code else free)), *written, *write_reports(folder, result)], code
 
 
 def checkpoints(run: Path, about: Subject) -> Iterator[tuple[int, str, F32]]:

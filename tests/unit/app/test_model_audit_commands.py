@@ -130,6 +130,7 @@ def test_the_gate_releases_what_is_not_flagged(ringfort, write, tmp_path):
     assert done.exit_code == 0, done.stderr
     folder = tmp_path / "work" / "runs" / "small"
     assert (folder / "model.safetensors").exists()
+    assert (folder / "model-card.md").exists()
     assert not (folder / QUARANTINE).exists()
     assert json.loads((folder / "audit" / "report.json").read_text())["verdict"] == "not flagged"
 
@@ -146,6 +147,7 @@ def test_the_gate_quarantines_what_is_flagged_and_leaves_no_older_model(ringfort
     assert "not released" in done.stderr
     assert (folder / QUARANTINE).exists()
     assert not (folder / "model.safetensors").exists()
+    assert not (folder / "model-card.md").exists()
 
 
 def test_the_gate_does_not_release_what_it_cannot_judge(ringfort, write, tmp_path):

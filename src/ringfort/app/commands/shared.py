@@ -24,6 +24,7 @@ __all__ = [
     "RecipePath",
     "fail",
     "leave_if_failing",
+    "leave_if_held_back",
     "print_result",
     "reported",
     "say_written",
@@ -119,3 +120,12 @@ def leave_if_failing(findings: Iterable[Finding], level: Level | None) -> None:
         typer.echo(f"{finding.severity.value}: {clean(finding.what)}: {clean(finding.why)}", err=True)
     if found:
         raise typer.Exit(1)
+
+
+def leave_if_held_back(model: Path, code: int) -> None:
+    """Leave with the audit's exit code, if it held the model back."""
+    if code:
+        typer.echo(
+            f"the model was not released: it is in {model}, the audit's report in {model.parent / 'audit'}", err=True
+        )
+        raise typer.Exit(code)

@@ -14,6 +14,7 @@ from ringfort.app.commands.shared import (
     Overrides,
     Quiet,
     RecipePath,
+    leave_if_held_back,
     print_result,
     reported,
     say,
@@ -50,13 +51,12 @@ def train(
     from ringfort import data, report
     from ringfort.app import build
     from ringfort.app import recipe as recipes
-    from ringfort.app.model_audit import release
+    from ringfort.app.model_audit import deliver
     from ringfort.app.piloted import calibrations
     from ringfort.app.private import private
     from ringfort.app.results import new_folder, run_folder, write_provenance
     from ringfort.audit.results import Point
     from ringfort.audit.training import train as run
-    from ringfort.core.files import write_atomic
     from ringfort.core.randomness import Seeds
     from ringfort.rounds.decisions import Decisions
     from ringfort.rounds.journal import Journal
@@ -95,14 +95,8 @@ def train(
             decisions=Decisions(folder).since,
         )
         progress.finish("train", None)
-        released, code = release(read, split, folder, model, build.manifest(read, split))
-        written = report.write_reports(folder, result)
-        write_atomic(folder / "model-card.md", report.model_card(result).encode())
+        written, code = deliver(read, split, folder, model, result)
     print_result(report.report_json(result) if as_json else report.train_summary(result))
-    records = ["model-card.md", "rounds.jsonl", *(["checkpoints.jsonl"] if signing else [])]
-    say_written(quiet, [*released, *(folder / name for name in records), *written])
-    if code:
-        typer.echo(
-            f"the model was not released: it is in {released[0]}, the audit's report in {folder / 'audit'}", err=True
-        )
-        raise typer.Exit(code)
+    records = ["rounds.jsonl", *(["checkpoints.jsonl"] if signing else [])]
+    say_written(quiet, [*written, *(folder / name for name in records)])
+    leave_if_held_back(written[0], code)

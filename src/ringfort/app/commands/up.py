@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ringfort.app.commands.shared import Json, Out, Overrides, Quiet, RecipePath, print_result, reported, say_written
+from ringfort.app.commands.shared import (
+    Json,
+    Out,
+    Overrides,
+    Quiet,
+    RecipePath,
+    leave_if_held_back,
+    print_result,
+    reported,
+    say_written,
+)
 
 if TYPE_CHECKING:
     from ringfort.app.deploy import Event
@@ -41,14 +51,13 @@ def up(
     from ringfort import data, report
     from ringfort.app import build
     from ringfort.app import recipe as recipes
-    from ringfort.app.model_audit import release
+    from ringfort.app.model_audit import deliver
     from ringfort.app.private import private
     from ringfort.app.results import new_folder, run_folder, write_provenance
     from ringfort.audit.drill import point
     from ringfort.audit.training import summary
     from ringfort.client.node import client_names
     from ringfort.core.errors import Incompatible, MissingExtra, UnknownName
-    from ringfort.core.files import write_atomic
     from ringfort.core.randomness import Seeds
     from ringfort.core.values import client_id
     from ringfort.rounds.journal import Journal
@@ -112,16 +121,10 @@ def up(
                 release=made.release,
                 clients=_said(supervisor.events),
             )
-            released, code = release(read, split, folder, model, build.manifest(read, split))
-            written = report.write_reports(folder, result)
-            write_atomic(folder / "model-card.md", report.model_card(result).encode())
+            written, code = deliver(read, split, folder, model, result)
     print_result(report.report_json(result) if as_json else report.train_summary(result))
-    say_written(quiet, [*released, folder / "model-card.md", folder / "rounds.jsonl", *written])
-    if code:
-        typer.echo(
-            f"the model was not released: it is in {released[0]}, the audit's report in {folder / 'audit'}", err=True
-        )
-        raise typer.Exit(code)
+    say_written(quiet, [*written, folder / "rounds.jsonl"])
+    leave_if_held_back(written[0], code)
 
 
 def _said(events: list[Event]) -> tuple[str, ...]:
