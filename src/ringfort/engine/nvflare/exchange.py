@@ -15,6 +15,7 @@ from ringfort.core.checks import positive, whole
 from ringfort.core.errors import InvalidValue, JobAborted, MalformedUpdate
 from ringfort.core.ports import Failure, Outcome, Reply
 from ringfort.core.values import ClientId, Refusal
+from ringfort.core.wire import plain_cbor
 from ringfort.engine.in_process import words
 
 __all__ = ["Call", "NVFlareExchange", "pack"]
@@ -42,7 +43,7 @@ def _unpack(client: ClientId, packed: object, limit: int) -> Outcome:
     if len(packed) > limit + _OVERHEAD_BYTES:
         return _refused(client, "size", f"an answer of {len(packed)} bytes, more than the {limit} that are allowed")
     try:
-        match cbor2.loads(packed):
+        match plain_cbor(packed, depth=2):
             case ["reply", bytes(body)]:
                 return Reply(client, body)
             case ["failure", str(error), str(trace)]:
