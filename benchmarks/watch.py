@@ -25,7 +25,7 @@ from typing import Any, Final
 import numpy as np
 
 from ringfort import data
-from ringfort.aggregate import Mean, MultiKrum, TrimmedMean
+from ringfort.aggregate import NNM, Chain, Mean, MultiKrum, TrimmedMean
 from ringfort.client import LocalClient
 from ringfort.client.numpy_models import NumpyModel
 from ringfort.core.context import EMPTY, Memory, RoundContext
@@ -402,7 +402,7 @@ def cost(n: int = 10_000, cohort: int = 100, d: int = 1_000_000, repeats: int = 
             context = RoundContext(at // cohort + 1, Seeds(0).under(at), memory=memory)
             memory = watch.inspect(Rows(tuple(everybody[at : at + cohort]), small[at : at + cohort]), context).memory
         found[label] = {"bytes_per_client": sum(values.nbytes for values in memory.values()) / n}
-        for rule in (MultiKrum(f=20), TrimmedMean(f=20)):
+        for rule in (MultiKrum(f=20), TrimmedMean(f=20), Chain((NNM(f=20),), TrimmedMean(f=20))):
             alone, watched = [], []
             for repeat in range(repeats):
                 names = tuple(sorted(everybody[int(i)] for i in rng.permutation(n)[:cohort]))
