@@ -12,7 +12,6 @@ from __future__ import annotations
 import io
 import logging
 import math
-import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from ringfort.core.randomness import Seeds
 from ringfort.core.tensors import Schema, digest_of
 from ringfort.core.values import F32, ClientId, client_id
 from ringfort.core.wire import Broadcast
+from ringfort.engine.told import counts, medians, said
 from ringfort.rounds.fuse import Defence
 from ringfort.rounds.gate import Gate
 from ringfort.rounds.hosted import Answer, Hosted
@@ -174,26 +174,20 @@ class RingfortStrategy(FedAvg):  # type: ignore[misc]  # untyped where flwr is n
             if not message.has_error():
                 metrics += _metrics(message)
         record = hosted.fuse(answers).record
-        _LOG.info("round %d: %s", record.round, _said(record))
-        for refusal in record.refusals:
-            _LOG.warning("refused %s: %s (%s)", refusal.client, refusal.detail, refusal.code)
-        counts = {
-            "accepted": sum(v.weight > 0 for v in record.verdicts),
-            "left-out": sum(v.weight == 0 for v in record.verdicts),
-            "refused": len(record.refusals),
-            "failed": len(record.failures),
-            "absent": len(record.absent),
-        }
-        return self._arrays(), MetricRecord({**self._medians(metrics), **counts})
+        line, refusals = said(record)
+        _LOG.info("%s", line)
+        for refusal in refusals:
+            _LOG.warning("%s", refusal)
+        return self._arrays(), MetricRecord({**medians(metrics, self.weighted_by_key), **counts(record)})
 
     def aggregate_evaluate(
         self,
         server_round: int,  # noqa: ARG002
         replies: Iterable[Message],
     ) -> MetricRecord | None:
-        """The median of each metric over the nodes that report it."""
+        """The median of each metric over the nodes, if more than half report it."""
         found = [one for message in replies if not message.has_error() for one in _metrics(message)]
-        return MetricRecord(self._medians(found)) if found else None
+        return MetricRecord(medians(found, self.weighted_by_key)) if found else None
 
     def _answer(self, name: ClientId, message: Message, schema: Schema) -> Answer | Failure:
         if message.has_error():
@@ -207,19 +201,6 @@ class RingfortStrategy(FedAvg):  # type: ignore[misc]  # untyped where flwr is n
         """The global model; tensors in the order in which the app gave them."""
         tensors = self._open.tensors
         return ArrayRecord({name: Array(np.array(tensors[name])) for name in self._names})
-
-    def _medians(self, found: list[Mapping[str, Any]]) -> dict[str, float]:
-        values: dict[str, list[float]] = {}
-        for metrics in found:
-            for key, value in metrics.items():
-                if key != self.weighted_by_key and isinstance(value, int | float) and math.isfinite(value):
-                    values.setdefault(key, []).append(float(value))
-        return {key: statistics.median(listed) for key, listed in sorted(values.items())}
-
-
-def _said(record: RoundRecord) -> str:
-    out = [f"{v.client} ({v.reasons[0] if v.reasons else 'no weight'})" for v in record.verdicts if v.weight == 0]
-    return f"{len(record.verdicts)} admitted, left out: {', '.join(out) or 'nobody'}"
 
 
 def _metrics(message: Message) -> list[Mapping[str, Any]]:

@@ -38,10 +38,12 @@ class Answer:
     Args:
         tensors: the client's own model after training, by tensor name.
         num_examples: what the client claims to have trained on; any object, as a stranger sent it.
+        difference: the tensors are that model minus the one it was sent.
     """
 
     tensors: Mapping[str, Any] = field(repr=False)
     num_examples: object
+    difference: bool = False
 
 
 class Hosted:
@@ -158,8 +160,9 @@ class Hosted:
         schema = self._model.schema
         try:
             delta = _flat(answer.tensors, schema)
-            with np.errstate(invalid="ignore", over="ignore"):
-                delta -= to.params
+            if not answer.difference:
+                with np.errstate(invalid="ignore", over="ignore"):
+                    delta -= to.params
             return Reply(client, encode_update(client, to, delta, _count(answer.num_examples), schema))
         except (MalformedUpdate, QuotaExceeded) as error:
             return Refusal(client, error.code, error.reason, error.message)
@@ -262,7 +265,8 @@ def _count(claimed: object) -> int:
     Raises:
         QuotaExceeded (RF205): neither.
     """
-    if isinstance(claimed, bool) or not isinstance(claimed, int | float) or not math.isfinite(claimed):
+    number = isinstance(claimed, int | float) and not isinstance(claimed, bool)
+    if not number or (isinstance(claimed, float) and not math.isfinite(claimed)):
         raise QuotaExceeded("weight-cap", "claims a number of examples that is none")
     if int(claimed) != claimed or abs(claimed) >= 2**63:
         raise QuotaExceeded("weight-cap", "claims a number of examples that is not whole")
