@@ -14,7 +14,7 @@ from ringfort.rounds.record import RoundRecord
 __all__ = ["counts", "medians", "said"]
 
 
-def medians(found: Iterable[Mapping[str, Any]], leave_out: str = "") -> dict[str, float]:
+def medians(found: Iterable[Mapping[Any, Any]], leave_out: str = "") -> dict[str, float]:
     """The median of each metric over the clients.
 
     Guarantees:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -265,12 +264,15 @@ def _count(claimed: object) -> int:
     Raises:
         QuotaExceeded (RF205): neither.
     """
-    number = isinstance(claimed, int | float) and not isinstance(claimed, bool)
-    if not number or (isinstance(claimed, float) and not math.isfinite(claimed)):
+    if isinstance(claimed, bool) or not isinstance(claimed, int | float):
         raise QuotaExceeded("weight-cap", "claims a number of examples that is none")
-    if int(claimed) != claimed or abs(claimed) >= 2**63:
+    try:
+        number = int(claimed)
+    except (ValueError, OverflowError):  # NaN, infinity
+        raise QuotaExceeded("weight-cap", "claims a number of examples that is none") from None
+    if number != claimed or abs(number) >= 2**63:
         raise QuotaExceeded("weight-cap", "claims a number of examples that is not whole")
-    return int(claimed)
+    return number
 
 
 def _frozen(params: F32) -> F32:

@@ -242,11 +242,12 @@ def test_failures_and_absences_are_in_the_record():
 def test_one_node_cannot_move_the_metrics_far():
     def boasts(message, context):
         reply = honest(message, context)
-        reply.content["metrics"] = MetricRecord({"num-examples": 900, "loss": -1e9})
+        reply.content["metrics"] = MetricRecord({"num-examples": 900, "loss": -1e9, "made-up": 1.0})
         return reply
 
     result = strategy().start(Street({16: boasts}), start_arrays(), 1)
     assert result.train_metrics_clientapp[1]["loss"] == 12.5
+    assert "made-up" not in result.train_metrics_clientapp[1]
     assert result.evaluate_metrics_clientapp[1]["loss"] == 13.5
 
 

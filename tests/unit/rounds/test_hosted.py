@@ -81,13 +81,14 @@ def test_it_is_the_federation_that_ringfort_runs_itself(toy):
         (Answer(tensors(), -5), "weight-cap"),
         (Answer(tensors(), 10**18), "weight-cap"),
         (Answer(tensors(), 1e300), "weight-cap"),
+        (Answer(tensors(), 10**400), "weight-cap"),
         (Answer(tensors(), 2.5), "weight-cap"),
         (Answer(tensors(), float("nan")), "weight-cap"),
         (Answer(tensors(), True), "weight-cap"),
         (Answer(tensors(), "10"), "weight-cap"),
         (Answer(tensors(), None), "weight-cap"),
     ],
-    ids=repr,
+    ids=lambda one: one if isinstance(one, str) else "",
 )
 def test_whatever_a_client_sends_it_is_refused_with_a_reason_and_the_round_goes_on(strange, reason):
     with hosted(TrimmedMean(f=1), f=1) as one:
@@ -96,6 +97,17 @@ def test_whatever_a_client_sends_it_is_refused_with_a_reason_and_the_round_goes_
         assert (refusal.client, refusal.reason) == ("c2", reason)
         assert len(record.verdicts) == 4
         assert np.isfinite(one.state.params).all()
+
+
+def test_a_difference_is_taken_as_it_is():
+    with hosted() as one:
+        fused(one, NAMES, answers())
+        fused(one, NAMES, {name: Answer(tensors(0.1), 10, difference=True) for name in NAMES})
+        assert one.tensors["bias"] == pytest.approx([3.1] * 3)
+        fused(
+            one, NAMES, {name: Answer(tensors(7.0), 10) for name in NAMES[1:]} | {"c0": Answer(tensors(3.9), 10, True)}
+        )
+        assert one.tensors["scale"] == pytest.approx(7.0)
 
 
 def test_failures_and_absences_are_in_the_record():

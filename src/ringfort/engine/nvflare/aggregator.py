@@ -116,12 +116,15 @@ class RingfortAggregator(ModelAggregator):  # type: ignore[misc]  # nvflare is u
         self.rule, self.f, self.watch_alpha = rule, f, watch_alpha
         self.max_norm, self.max_examples = max_norm, max_examples
         for name, path in (("run", run), ("recipe", recipe)):
-            if path is not None and not (isinstance(path, str) and Path(path).is_absolute()):
+            if path is not None and not Path(str(path)).is_absolute():
                 raise InvalidValue(f"{name} must be an absolute path on the server's machine, got {path!r}")
-        self._given = self._walls() if recipe is None else self._only_recipe()
+        if recipe is not None:
+            self._only_recipe()
+        self._given = self._walls() if recipe is None else None
         self._hosted: Hosted | None = None
         self._order: tuple[str, ...] = ()
         self._lock = threading.Lock()
+        self._sent: Mapping[str, Any] | None = None
         self._forget()
 
     def _walls(self) -> Walls:
@@ -258,7 +261,7 @@ class RingfortAggregator(ModelAggregator):  # type: ignore[misc]  # nvflare is u
             self._results: dict[ClientId, FLModel] = {}
             self._failures: dict[ClientId, str] = {}
             self._asked: set[ClientId] = set()
-            self._sent: Mapping[str, Any] | None = None
+            self._sent = None
 
     def _connected(self) -> list[str]:
         return [client.name for client in self.fl_ctx.get_engine().get_clients()]
@@ -269,6 +272,7 @@ class RingfortAggregator(ModelAggregator):  # type: ignore[misc]  # nvflare is u
         return None if learnable is None else learnable[ModelLearnableKey.WEIGHTS]
 
     def _open(self, weights: Mapping[str, Any]) -> Hosted:
+        weights = _arrays(weights)
         strange = sorted(str(name) for name, tensor in weights.items() if not isinstance(tensor, np.ndarray))
         if strange or not all(isinstance(name, str) for name in weights):
             raise Incompatible(
@@ -303,11 +307,16 @@ def _peer(fl_ctx: FLContext) -> str:
 
 
 def _answer(model: FLModel) -> Answer:
-    params = model.params if isinstance(model.params, dict) else {}
+    params = _arrays(model.params) if isinstance(model.params, dict) else {}
     claim = (model.meta or {}).get(FLMetaKey.NUM_STEPS_CURRENT_ROUND, 1)
     if isinstance(claim, np.integer | np.floating):
         claim = claim.item()
     return Answer(params, claim, difference=model.params_type == ParamsType.DIFF)
+
+
+def _arrays(params: Mapping[str, Any]) -> dict[str, Any]:
+    """NumPy makes scalars of arrays without axes as soon as one counts with them."""
+    return {name: np.asarray(value) if isinstance(value, np.generic) else value for name, value in params.items()}
 
 
 def _metrics(model: FLModel) -> Mapping[str, Any]:
