@@ -80,7 +80,7 @@ class RingfortAggregator(ModelAggregator):  # type: ignore[misc]  # nvflare is u
         Those of `rounds.Hosted`. No result ends a round: what it holds, and an error that a site reports instead of
         one, becomes a refusal or a failure in the record.
         The model, its names and its shapes come from the server's own model and task, never from a client; each round
-        the aggregator checks that the sites were sent exactly the model that it committed last.
+        the aggregator checks that the task holds exactly the model that it committed last.
         Numbers of steps that clients claim are checked and never used; none at all counts as 1.
         Metrics are the median over clients, and only finite numbers count.
 
@@ -295,7 +295,7 @@ class RingfortAggregator(ModelAggregator):  # type: ignore[misc]  # nvflare is u
         ours = hosted.tensors
         if set(sent) != set(ours) or not all(np.array_equal(sent[name], tensor) for name, tensor in ours.items()):
             raise Incompatible(
-                "the sites were sent another model than the one committed last: use NVFlare's FedAvg controller with a "
+                "the train task holds another model than the one committed last: use NVFlare's FedAvg controller with a "
                 "persistor, and nothing else that changes the model between rounds"
             )
 
