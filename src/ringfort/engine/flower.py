@@ -74,7 +74,7 @@ class RingfortStrategy(FedAvg):  # type: ignore[misc]  # untyped where flwr is n
     Guarantees:
         Those of `rounds.Hosted`. No reply ends a round: what FedAvg would raise for (other keys, two records, no
         weight) is a refusal in the record. Weights that clients claim are checked and never used.
-        Metrics that clients report are combined by their median over clients, and only finite numbers count.
+        Metrics are the median over clients, of finite numbers that more than half report.
         Arrays are read as plain float32 without allocating what a header claims.
 
     Raises:

@@ -40,6 +40,7 @@ __all__ = ["RingfortAggregator", "site_id"]
 
 _HASHED: Final = re.compile(r".*-x[0-9a-f]{32}")
 _SLUG, _DIGITS = 30, 32
+_INLINE: Final = ("rule", "f", "max_norm", "max_examples", "watch_alpha")
 
 
 def site_id(site: str) -> ClientId:
@@ -82,7 +83,7 @@ class RingfortAggregator(ModelAggregator):  # type: ignore[misc]  # nvflare is u
         The model, its names and its shapes come from the server's own model and task, never from a client; each round
         the aggregator checks that the task holds exactly the model that it committed last.
         Numbers of steps that clients claim are checked and never used; none at all counts as 1.
-        Metrics are the median over clients, and only finite numbers count.
+        Metrics are the median over clients, of finite numbers that more than half report.
 
     Raises:
         InvalidValue (RF104), UnknownName (RF101): arguments that make no walls, in the job script already.
@@ -141,14 +142,7 @@ class RingfortAggregator(ModelAggregator):  # type: ignore[misc]  # nvflare is u
         return walls(tables)
 
     def _only_recipe(self) -> None:
-        given = {
-            "rule": self.rule,
-            "f": self.f,
-            "max_norm": self.max_norm,
-            "max_examples": self.max_examples,
-            "watch_alpha": self.watch_alpha,
-        }
-        twice = [name for name, value in given.items() if value is not None]
+        twice = [name for name in _INLINE if getattr(self, name) is not None]
         if twice:
             raise Incompatible(f"the recipe's file says what {', '.join(twice)} would say: give one or the other")
 
@@ -295,8 +289,8 @@ class RingfortAggregator(ModelAggregator):  # type: ignore[misc]  # nvflare is u
         ours = hosted.tensors
         if set(sent) != set(ours) or not all(np.array_equal(sent[name], tensor) for name, tensor in ours.items()):
             raise Incompatible(
-                "the train task holds another model than the one committed last: use NVFlare's FedAvg controller with a "
-                "persistor, and nothing else that changes the model between rounds"
+                "the train task holds another model than the one committed last: use NVFlare's FedAvg controller with "
+                "a persistor, and nothing else that changes the model between rounds"
             )
 
 
