@@ -200,6 +200,9 @@ def test_nobody_speaks_for_another_site():
     assert [refusal.client for refusal in one.record.refusals] == ["site-6"]
     assert "site-1" in {v.client for v in one.record.verdicts}
 
+    loop(one := aggregator(), claims={"site-6": "stranger"}).start()
+    assert one.record.cohort == SITES
+
     fails = make_reply("EXECUTION_EXCEPTION")
     loop(one := aggregator(), site_1=lambda *_: fails, claims={"site-1": "site-6"}).start()
     assert one.record.failures == ()  # the site that it named answered
@@ -304,12 +307,13 @@ def test_whom_a_person_quarantines_does_not_count_though_asked(tmp_path):
     def decide(site, model):
         if model.current_round == 0:
             Decisions(tmp_path).append(Decision("quarantine", site_id("site-2"), "its site asked for it", "ada", 2))
-        return FLModel(params=moved(site, model), metrics={"mine": 1.0}, meta={STEPS: 20})
+        return FLModel(params=moved(site, model), metrics={"loss": -9.0}, meta={STEPS: 20})
 
     looped.sites["site-2"] = decide
     looped.start()
     assert looped.asked.count("site-2") == 2
     assert one.record.watch["barred"] == ["site-2"]
+    assert looped.result.metrics == {"loss": 4.0}
     assert "site-2" not in {v.client for v in one.record.verdicts}
 
 
