@@ -13,8 +13,9 @@ from threadpoolctl import threadpool_limits
 
 from ringfort.core.checks import whole
 from ringfort.core.errors import InvalidValue
-from ringfort.core.ports import Failure, Reply
+from ringfort.core.ports import Failure, Outcome, Reply
 from ringfort.core.values import ClientId
+from ringfort.engine.packed import pack, unpack
 from ringfort.engine.workers import Emit, Workers
 
 __all__ = ["InProcess", "Node", "answer", "words"]
@@ -83,12 +84,12 @@ class InProcess:
 
     def exchange(
         self, stage: str, payloads: Mapping[ClientId, bytes], deadline_s: float | None
-    ) -> Mapping[ClientId, Reply | Failure]:
+    ) -> Mapping[ClientId, Outcome]:
         """Let each client answer its payload."""
         deadline = None if deadline_s is None else time.monotonic() + deadline_s
         if self._count > 1:
             return self._in_workers(stage, payloads, deadline)
-        out: dict[ClientId, Reply | Failure] = {}
+        out: dict[ClientId, Outcome] = {}
         with threadpool_limits(limits=1):
             for client, payload in payloads.items():
                 if deadline is not None and time.monotonic() >= deadline:
@@ -104,23 +105,19 @@ class InProcess:
 
     def _in_workers(
         self, stage: str, payloads: Mapping[ClientId, bytes], deadline: float | None
-    ) -> Mapping[ClientId, Reply | Failure]:
+    ) -> Mapping[ClientId, Outcome]:
         if self._pool is None:
             self._pool = Workers(self._work, self._count)
         names = list(payloads)
         tasks = [cbor2.dumps([stage, name, payloads[name]]) for name in names]
-        out: dict[ClientId, Reply | Failure] = {}
+        out: dict[ClientId, Outcome] = {}
         for index, _, body in self._pool.map(tasks, deadline):
-            kind, *fields = cbor2.loads(body)
-            out[names[index]] = Reply(names[index], *fields) if kind == "reply" else Failure(names[index], *fields)
+            out[names[index]] = unpack(names[index], body, len(body))
         return {name: out[name] for name in names if name in out}
 
     def _work(self, task: bytes, _: Emit) -> bytes:
         stage, name, payload = cbor2.loads(task)
-        reply = self._answer(ClientId(name), stage, payload)
-        if isinstance(reply, Reply):
-            return cbor2.dumps(["reply", reply.body])
-        return cbor2.dumps(["failure", reply.error, reply.traceback])
+        return pack(self._answer(ClientId(name), stage, payload))
 
     def close(self) -> None:
         """End the worker processes, if there are any."""

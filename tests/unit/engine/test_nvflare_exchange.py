@@ -9,7 +9,7 @@ from ringfort.core import Reply
 from ringfort.core.errors import InvalidValue, JobAborted
 from ringfort.engine.in_process import answer
 from ringfort.engine.nvflare import NVFlareExchange
-from ringfort.engine.nvflare.exchange import pack
+from ringfort.engine.packed import pack
 
 
 def calling(name, handle):

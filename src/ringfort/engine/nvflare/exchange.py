@@ -9,52 +9,20 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import cbor2
-
 from ringfort.core.checks import positive, whole
-from ringfort.core.errors import InvalidValue, JobAborted, MalformedUpdate
-from ringfort.core.ports import Failure, Outcome, Reply
-from ringfort.core.values import ClientId, Refusal
-from ringfort.core.wire import plain_cbor
+from ringfort.core.errors import InvalidValue, JobAborted
+from ringfort.core.ports import Failure, Outcome
+from ringfort.core.values import ClientId
 from ringfort.engine.in_process import words
+from ringfort.engine.packed import unpack
 
-__all__ = ["Call", "NVFlareExchange", "pack"]
+__all__ = ["Call", "NVFlareExchange"]
 
 Call = Callable[[str, bytes, float], bytes]
 """Asks one party: (stage, payload, timeout in seconds) -> packed answer. TimeoutError: it did not answer."""
 
 _TICK_S: Final = 0.05
 _HEAD_BYTES: Final = 1 << 16
-_OVERHEAD_BYTES: Final = 4096
-"""What a packed answer is longer than its body, at most."""
-
-
-def pack(answer: Reply | Failure) -> bytes:
-    """An answer as bytes, for the wire."""
-    if isinstance(answer, Reply):
-        return cbor2.dumps(["reply", answer.body])
-    return cbor2.dumps(["failure", answer.error, answer.traceback])
-
-
-def _unpack(client: ClientId, packed: object, limit: int) -> Outcome:
-    """What a party answered; whatever is no packed answer is refused."""
-    if not isinstance(packed, bytes):
-        return _refused(client, "frame", f"an answer of type {type(packed).__name__}, not bytes")
-    if len(packed) > limit + _OVERHEAD_BYTES:
-        return _refused(client, "size", f"an answer of {len(packed)} bytes, more than the {limit} that are allowed")
-    try:
-        match plain_cbor(packed, depth=2):
-            case ["reply", bytes(body)]:
-                return Reply(client, body)
-            case ["failure", str(error), str(trace)]:
-                return Failure(client, error, trace)
-    except Exception:  # what the decoder makes of hostile bytes is its business
-        return _refused(client, "frame", "an answer that cannot be decoded")
-    return _refused(client, "frame", "an answer that is no message")
-
-
-def _refused(client: ClientId, reason: str, detail: str) -> Refusal:
-    return Refusal(client, MalformedUpdate.code, reason, detail)
 
 
 class NVFlareExchange:
@@ -181,4 +149,4 @@ def _ask(
 def _read(client: ClientId, answer: object, limit: int) -> Outcome:
     if isinstance(answer, BaseException):
         return Failure(client, words(answer))
-    return _unpack(client, answer, limit)
+    return unpack(client, answer, limit)

@@ -28,8 +28,9 @@ from ringfort.core.files import write_atomic
 from ringfort.core.ports import Failure
 from ringfort.core.values import ClientId, client_id
 from ringfort.engine.in_process import Node, answer, words
-from ringfort.engine.nvflare.exchange import Call, pack
+from ringfort.engine.nvflare.exchange import Call
 from ringfort.engine.nvflare.kit import PROFILE
+from ringfort.engine.packed import pack
 
 __all__ = ["ClientSite", "Job", "ServerSite"]
 

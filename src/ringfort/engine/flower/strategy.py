@@ -1,33 +1,26 @@
-"""Ringfort inside a Flower app (flwr 1.41): a strategy for the ServerApp, mods for the ClientApp.
-
-    gate = rf.Gate(max_norm=50.0, max_examples=10_000)
-    strategy = RingfortStrategy(rf.Defence(rf.MultiKrum(f=1)), gate, f=1, run="runs/app")
-    strategy.start(grid=grid, initial_arrays=ArrayRecord(model.state_dict()), num_rounds=3)
-
-The only module that imports flwr.
-"""
+"""A strategy for a Flower ServerApp: Flower asks the nodes, Ringfort judges what they answer."""
 
 from __future__ import annotations
 
 import io
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg, Result
 from numpy.typing import NDArray
 
-from ringfort.client.guards import WeightScreen, refuse_if_suspicious
-from ringfort.client.private import ClientPrivacy
-from ringfort.core.errors import Incompatible, InvalidValue, MalformedUpdate, MissingExtra
+from ringfort.core.errors import Incompatible, InvalidValue
 from ringfort.core.ports import Failure
 from ringfort.core.randomness import Seeds
-from ringfort.core.tensors import Schema, digest_of
-from ringfort.core.values import F32, ClientId, client_id
-from ringfort.core.wire import Broadcast
+from ringfort.core.tensors import Schema
+from ringfort.core.values import F32, ClientId
+from ringfort.engine.flower.names import node_name
 from ringfort.engine.told import counts, medians, said
 from ringfort.rounds.fuse import Defence
 from ringfort.rounds.gate import Gate
@@ -35,28 +28,10 @@ from ringfort.rounds.hosted import Answer, Hosted
 from ringfort.rounds.private import PrivateRelease
 from ringfort.rounds.record import RoundRecord
 
-try:
-    from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
-    from flwr.serverapp import Grid
-    from flwr.serverapp.strategy import FedAvg, Result
-except ModuleNotFoundError as error:
-    raise MissingExtra("the Flower engine needs flwr: pip install -c constraints.txt 'ringfort[flower]'") from error
-
-__all__ = ["Guarded", "Private", "RingfortStrategy", "node_name"]
+__all__ = ["RingfortStrategy"]
 
 _LOG: Final = logging.getLogger("ringfort.flower")
 _NPY_HEADER_BYTES: Final = 4096
-
-Next = Callable[[Message, Context], Message]
-
-
-def node_name(node_id: int) -> ClientId:
-    """How records call a node.
-
-    >>> node_name(17)
-    'node-17'
-    """
-    return client_id(f"node-{node_id}")
 
 
 class RingfortStrategy(FedAvg):  # type: ignore[misc]  # untyped where flwr is not installed
@@ -231,77 +206,3 @@ def _tensor(array: Array, shape: tuple[int, ...] | None) -> NDArray[Any] | None:
         return None
     flat: F32 = np.frombuffer(array.data, dtype="<f4", offset=stream.tell())
     return flat.reshape(shape, order="F" if fortran else "C")
-
-
-@dataclass(frozen=True)
-class Private:
-    """A ClientApp mod: clip the update and add noise, paid for from this client's own ledger, before it leaves.
-
-    Args:
-        privacy: the mechanism, the budget, and the folder where this client keeps its ledger.
-        client: this client's name in its ledger.
-
-    Guarantees:
-        Those of the mechanism, over all runs that use the ledger. Nothing leaves unpaid; when the budget is spent the
-        reply is an error. Metrics are left out, and the claimed number of examples is 1: both are data.
-
-    Does not protect against: what the app itself sends elsewhere, or replies to evaluation messages.
-    """
-
-    privacy: ClientPrivacy
-    client: ClientId
-
-    def __call__(self, message: Message, context: Context, call_next: Next) -> Message:
-        """Train, then protect."""
-        before = _only(message)
-        reply = call_next(message, context)
-        if reply.has_error():
-            return reply
-        key, after = next(iter(reply.content.array_records.items()), ("arrays", None))
-        if after is None or list(after) != list(before) or len(reply.content.array_records) != 1:
-            raise MalformedUpdate("keys", "the app's reply does not hold exactly the tensors that it was sent")
-        schema = Schema.of({name: array.numpy().shape for name, array in before.items()})
-        start, end = _flat(before, schema), _flat(after, schema)
-        number = int(message.content["config"]["server-round"]) if "config" in message.content else 0
-        to = Broadcast("flower", number, start, digest_of(schema.encode(start)))
-        safe = schema.views(start + self.privacy.protect(self.client, to, end - start))
-        arrays = ArrayRecord({name: Array(np.array(safe[name])) for name in before})
-        return Message(RecordDict({key: arrays, "metrics": MetricRecord({"num-examples": 1})}), reply_to=message)
-
-
-@dataclass(frozen=True)
-class Guarded:
-    """A ClientApp mod: refuse to train a broadcast model that looks made to copy this client's data into its update.
-
-    Args:
-        screen: the client's own limits.
-
-    Raises:
-        Inconsistent (RF505): with the evidence; Flower sends it as an error reply.
-    """
-
-    screen: WeightScreen
-
-    def __call__(self, message: Message, context: Context, call_next: Next) -> Message:
-        """Look, then train."""
-        record = _only(message)
-        schema = Schema.of({name: array.numpy().shape for name, array in record.items()})
-        refuse_if_suspicious(self.screen(schema, _flat(record, schema)))
-        return call_next(message, context)
-
-
-def _only(message: Message) -> ArrayRecord:
-    records = list(message.content.array_records.values())
-    if len(records) != 1:
-        raise MalformedUpdate("keys", f"expected one record of arrays in the server's message, got {len(records)}")
-    return records[0]
-
-
-def _flat(record: ArrayRecord, schema: Schema) -> F32:
-    flat = np.empty(schema.d, dtype=np.float32)
-    for name, part in schema.slices.items():
-        array = record[name].numpy()
-        if array.dtype != np.float32:
-            raise Incompatible(f"{name} is {array.dtype}: only float32 tensors can be protected")
-        flat[part] = array.reshape(-1)
-    return flat

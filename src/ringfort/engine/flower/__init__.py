@@ -1,0 +1,20 @@
+"""Ringfort and Flower (flwr 1.41): inside somebody's app, or Ringfort's own federation over a SuperLink.
+
+    gate = rf.Gate(max_norm=50.0, max_examples=10_000)
+    strategy = RingfortStrategy(rf.Defence(rf.MultiKrum(f=1)), gate, f=1, run="runs/app")
+    strategy.start(grid=grid, initial_arrays=ArrayRecord(model.state_dict()), num_rounds=3)
+
+The only package that imports flwr.
+"""
+
+from ringfort.core.errors import MissingExtra
+
+try:
+    from ringfort.engine.flower.exchange import FlowerExchange, node_app
+    from ringfort.engine.flower.mods import Guarded, Private
+    from ringfort.engine.flower.names import node_name
+    from ringfort.engine.flower.strategy import RingfortStrategy
+except ModuleNotFoundError as error:
+    raise MissingExtra("the Flower engine needs flwr: pip install -c constraints.txt 'ringfort[flower]'") from error
+
+__all__ = ["FlowerExchange", "Guarded", "Private", "RingfortStrategy", "node_app", "node_name"]
