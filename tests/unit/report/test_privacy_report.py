@@ -332,3 +332,16 @@ def test_a_privacy_report_as_findings(result):
 def test_what_a_verdict_is_as_a_finding(result, verdict, status):
     report = replace(result.report, claim=replace(result.report.claim, verdict=verdict))
     assert privacy_findings(report, "")[0].status is status
+
+
+def test_a_likeness_that_the_mean_input_has_as_well_is_no_reconstruction(result):
+    report = result.report
+    [one, *_] = report.reconstruction
+    sparse = replace(one, likeness=replace(LIKE, exact=0.0, recognisable=1.0, psnr=27.8, baseline_psnr=27.2))
+    found = privacy_findings(replace(report, reconstruction=(sparse,)), "")
+    [read] = [one for one in found if one.check == "privacy/reconstruction"]
+    assert read.status is Status.PASS
+    assert "nothing recognisable" in read.what
+    exact = replace(one, likeness=replace(sparse.likeness, exact=0.5))
+    [read] = [f for f in privacy_findings(replace(report, reconstruction=(exact,)), "") if "reconstr" in f.check]
+    assert (read.status, read.severity) == (Status.FAIL, Severity.CRITICAL)

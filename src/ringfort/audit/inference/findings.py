@@ -19,6 +19,7 @@ _LIMITS: Final = (
     "The attacks that were run, with what they knew; a better attack reads more. Never that something is private."
 )
 _FALSE_ALARMS: Final = 0.01
+_RECOGNISABLE_DB: Final = 25.0
 _EXPOSED: Final = 0.05
 """Five times what guessing gives at one per cent of false alarms."""
 
@@ -102,15 +103,17 @@ def _membership(one: Membership, command: str) -> Finding:
 
 
 def _reconstruction(one: Reconstruction, command: str) -> Finding:
-    seen, exact = one.likeness.recognisable, one.likeness.exact
+    like, exact = one.likeness, one.likeness.exact
+    # Where the mean of all inputs is above 25 dB by itself (sparse inputs, as words), only exact copies say anything.
+    seen = like.recognisable if like.baseline_psnr < _RECOGNISABLE_DB else exact
     severity = Severity.CRITICAL if exact > 0 else Severity.HIGH if seen > 0 else Severity.INFO
     return Finding(
         "privacy/reconstruction",
         severity,
         f"{one.attack} reads back {'training examples' if seen else 'nothing recognisable'} (batch of {one.batch}, "
         f"protection: {one.protection})",
-        f"{100 * seen:.0f}% above 25 dB, {100 * exact:.0f}% above 40 dB, mean PSNR {one.likeness.psnr:.1f} dB where "
-        f"the mean image has {one.likeness.baseline_psnr:.1f} dB.",
+        f"{100 * like.recognisable:.0f}% above 25 dB, {100 * exact:.0f}% above 40 dB, mean PSNR {like.psnr:.1f} dB; "
+        f"the mean of all inputs has {like.baseline_psnr:.1f} dB.",
         "Never let raw updates of few local steps leave a client: seal them, clip and add noise, and let clients "
         "screen broadcast models."
         if seen
@@ -118,7 +121,7 @@ def _reconstruction(one: Reconstruction, command: str) -> Finding:
         status=Status.FAIL if seen else Status.PASS,
         attack=f"{one.attack}, batch of {one.batch}",
         defence=one.protection,
-        measured=(Measured("examples above 25 dB", seen, seen, seen, None, 0.0),),
+        measured=(Measured("examples read back", seen, seen, seen, None, 0.0),),
         command=command,
         taxonomy=_RECONSTRUCTION,
         limits=_LIMITS,
