@@ -38,7 +38,7 @@ def test_links_between_pages_lead_somewhere():
 
 def test_commands_in_the_pages_exist():
     known = {"drill", "train", "data", "recipe", "explain", "seals", "privacy", "bench", "audit", "identity"}
-    known |= {"up", "doctor", "site", "log", "watch", "client"}
+    known |= {"up", "doctor", "site", "log", "watch", "client", "export"}
     for page in PAGES:
         for command in re.findall(r"^ringfort (\w+)|`ringfort (\w+)", page.read_text(encoding="utf-8"), re.M):
             assert (command[0] or command[1]) in known, f"{page.name} names `ringfort {command}`"

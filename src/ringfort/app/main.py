@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from ringfort.app.commands import audit, bench, client, data, identity, log, privacy, recipe, site
+from ringfort.app.commands import audit, bench, client, data, export, identity, log, privacy, recipe, site
 from ringfort.app.commands.doctor import doctor
 from ringfort.app.commands.drill import drill
 from ringfort.app.commands.seals import seals
@@ -43,6 +43,7 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(identity.app, name="identity")
 app.add_typer(log.app, name="log")
+app.add_typer(export.app, name="export")
 app.add_typer(client.app, name="client")
 app.add_typer(recipe.app, name="recipe")
 app.add_typer(site.app, name="site")

@@ -59,15 +59,13 @@ def watch(
 
 def _lines(tail: Tail, hooks: list[Hook]) -> None:
     import json
-    import time
 
     from ringfort.app.control.alerts import AlertRules, send
 
     rules = AlertRules()
     told = False
-    rounds = tail.recipe().get("train", {}).get("rounds")
-    while True:
-        for record in tail.look():
+    for new in tail.until_over():
+        for record in new:
             value = record.to_json()
             typer.echo(json.dumps({"event": "round", **value, "digest": record.digest}))
             for alert in rules.alerts(tail.records[: record.round], record):
@@ -76,9 +74,6 @@ def _lines(tail: Tail, hooks: list[Hook]) -> None:
                     for failed in send(alert, hooks):
                         typer.echo(f"an alert could not be delivered: {failed}", err=True)
         told = True
-        if rounds is not None and tail.records and tail.records[-1].round >= rounds:
-            return
-        time.sleep(0.5)
 
 
 def _serve(tail: Tail, hooks: list[Hook], port: int, hosts: tuple[str, ...], by: str | None) -> None:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
+from ringfort.app.control.numbers import spent_share
 from ringfort.core.checks import fraction
 from ringfort.core.errors import InvalidValue, TransportError
 from ringfort.report.words import clean, cleaned
@@ -87,7 +88,7 @@ class AlertRules:
             tell("silent", f"{len(silent)} of {asked} clients failed or did not answer", tuple(sorted(set(silent))))
         if record.aborts:
             tell("aborted", f"a sealed round needed {len(record.aborts) + 1} attempts")
-        spent, last = _spent(record), max((_spent(one) for one in before[-1:]), default=0.0)
+        spent, last = spent_share(record), max((spent_share(one) for one in before[-1:]), default=0.0)
         if spent > self.budget >= last:
             tell("budget", f"{100 * spent:.0f}% of the privacy budget is spent")
         best = max((one.metrics.get("accuracy", 0.0) for one in before[-10:]), default=0.0)
@@ -95,14 +96,6 @@ class AlertRules:
         if best - now > self.accuracy_loss:
             tell("accuracy", f"accuracy fell from {100 * best:.1f}% to {100 * now:.1f}%")
         return tuple(out)
-
-
-def _spent(record: RoundRecord) -> float:
-    """The share of the privacy budget that is spent, as far as the records say."""
-    if "spent" not in record.privacy:
-        return 0.0
-    spent, budget = record.privacy["spent"]["epsilon"], record.privacy["budget"]["epsilon"]
-    return float(spent) / float(budget)
 
 
 class Hook(Protocol):

@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ringfort.app.control.alerts import Alert, _spent
+from ringfort.app.control.alerts import Alert
+from ringfort.app.control.numbers import decided, measured, spending
 from ringfort.rounds.record import RoundRecord
 
 __all__ = ["exposition"]
@@ -17,6 +18,11 @@ __all__ = ["exposition"]
 _REPUTATIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _REASONS = 20
 """Reasons of refusals that get a label of their own; the rest is "other"."""
+_BUDGET = {
+    "epsilon_spent": "Epsilon spent.",
+    "epsilon_budget": "Epsilon's budget.",
+    "budget_spent_ratio": "Share of the budget spent.",
+}
 
 
 def exposition(records: Sequence[RoundRecord], alerts: Sequence[Alert]) -> bytes:
@@ -47,25 +53,20 @@ class _Run(Collector):
         for kind, count in Counter(alert.kind for alert in self._alerts).items():
             told.add_metric((kind,), count)
         yield told
-        if "spent" in last.privacy:
-            spent, budget = (float(last.privacy[name]["epsilon"]) for name in ("spent", "budget"))
-            yield GaugeMetricFamily("fl_dp_epsilon_spent", "Epsilon spent.", spent)
-            yield GaugeMetricFamily("fl_dp_epsilon_budget", "Epsilon's budget.", budget)
-            yield GaugeMetricFamily("fl_dp_budget_spent_ratio", "Share of the budget spent.", _spent(last))
+        for name, spent in spending(last).items():
+            yield GaugeMetricFamily(f"fl_dp_{name}", _BUDGET[name], spent)
         lost = sum(len(record.aborts) for record in self._records)
         yield CounterMetricFamily("fl_secagg_aborts", "Attempts at sealed rounds that ended.", lost)
         metrics = GaugeMetricFamily("fl_model", "The server's measurements of the model.", labels=("metric",))
-        for name, value in sorted(last.metrics.items())[:_REASONS]:
+        for name, value in measured(last).items():
             metrics.add_metric((name,), value)
         yield metrics
 
     def _updates(self) -> Counter[tuple[str, str]]:
         found: Counter[tuple[str, str]] = Counter()
         for record in self._records:
-            found.update((verdict.action.value, "") for verdict in record.verdicts)
+            found.update({(decision, ""): count for decision, count in decided(record).items()})
             found.update(("refused", refusal.reason) for refusal in record.refusals)
-            found[("failed", "")] += len(record.failures)
-            found[("absent", "")] += len(record.absent)
         kept = {key for key, _ in found.most_common(_REASONS)}
         out: Counter[tuple[str, str]] = Counter()
         for key, count in found.items():

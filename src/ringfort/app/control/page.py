@@ -8,7 +8,8 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
-from ringfort.app.control.alerts import Alert, _spent
+from ringfort.app.control.alerts import Alert
+from ringfort.app.control.numbers import spent_share
 from ringfort.audit.watching import evidence_sentence
 from ringfort.report import svg, words
 from ringfort.rounds.dossier import Dossier, dossiers
@@ -125,7 +126,7 @@ def _numbers(scene: Scene) -> list[tuple[str, str, str]]:
         out.append(("Held", str(held), ", ".join(f"{count} {name}" for name, count in standings.items() if count)))
     if "spent" in last.privacy:
         spent, budget = last.privacy["spent"]["epsilon"], last.privacy["budget"]["epsilon"]
-        out.append(("Privacy budget", words.percent(_spent(last)), f"epsilon {spent:.2f} of {budget:g}"))
+        out.append(("Privacy budget", words.percent(spent_share(last)), f"epsilon {spent:.2f} of {budget:g}"))
     return out
 
 
@@ -135,7 +136,7 @@ def _charts(scene: Scene) -> list[Markup]:
     if len(accuracy) > 1:
         said = f"now {words.percent(accuracy[-1][1])}"
         out.append(svg.line_chart("Accuracy over the rounds", said, [svg.Line("accuracy", accuracy, style=1)]))
-    spent = tuple((float(r.round), _spent(r)) for r in scene.records if "spent" in r.privacy)
+    spent = tuple((float(r.round), spent_share(r)) for r in scene.records if "spent" in r.privacy)
     if len(spent) > 1:
         said = f"now {words.percent(spent[-1][1])} of epsilon's budget"
         out.append(svg.line_chart("Privacy budget spent", said, [svg.Line("budget spent", spent, style=2)]))

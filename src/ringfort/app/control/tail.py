@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,20 @@ class Tail:
             self._read += len(line)
         self.records += new
         return new
+
+    def until_over(self, poll_s: float = 0.5) -> Iterator[list[RoundRecord]]:
+        """What `look` finds, again and again, be it nothing, until the last round of the recipe is committed."""
+        while True:
+            yield self.look()
+            if self.over():
+                return
+            time.sleep(poll_s)
+
+    def over(self) -> bool:
+        """Whether the last round of the recipe is among the records; never, where the recipe cannot be read."""
+        train = self.recipe().get("train")
+        rounds = train.get("rounds") if isinstance(train, dict) else None
+        return isinstance(rounds, int) and bool(self.records) and self.records[-1].round >= rounds
 
     def _record(self, line: bytes, last: list[RoundRecord] | None) -> RoundRecord:
         number = last[0].round + 1 if last else 0
