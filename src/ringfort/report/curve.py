@@ -10,10 +10,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ringfort.audit.utility import Priced, PrivacyCurve
-from ringfort.core.files import write_atomic
 from ringfort.report import svg
+from ringfort.report.files import plain_json, write_parts
 from ringfort.report.html import _provenance, _render, _safe
-from ringfort.report.privacy import plain_json
 from ringfort.report.summary import KeyNumber
 from ringfort.report.terminal import _bullets, _head, _table
 from ringfort.report.words import clean, duration, percent
@@ -38,9 +37,7 @@ def write_curve(folder: Path, curve: PrivacyCurve) -> list[Path]:
         OutputUnwritable (RF107): no permission, no space, no such folder.
     """
     parts = {"report.html": curve_html(curve), "report.json": plain_json(curve.to_json())}
-    for name, text in parts.items():
-        write_atomic(folder / name, text.encode())
-    return [folder / name for name in parts]
+    return write_parts(folder, parts)
 
 
 def curve_html(curve: PrivacyCurve) -> str:

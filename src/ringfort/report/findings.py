@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,8 +9,7 @@ from typing import Any
 
 from ringfort.audit.finding import Finding, Severity, Status, grade, worst_first
 from ringfort.audit.results import Manifest
-from ringfort.core.files import write_atomic
-from ringfort.report.files import _finite
+from ringfort.report.files import plain_json, write_parts
 from ringfort.report.junit import junit
 from ringfort.report.sarif import sarif
 from ringfort.report.words import clean, cleaned
@@ -26,9 +24,9 @@ def findings_json(findings: Iterable[Finding], title: str) -> str:
         "schema": "ringfort-findings/1",
         "title": clean(title),
         "grade": grade(found),
-        "findings": [cleaned(_finite(finding.to_json())) for finding in found],
+        "findings": [cleaned(finding.to_json()) for finding in found],
     }
-    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    return plain_json(value)
 
 
 def write_findings(
@@ -45,9 +43,7 @@ def write_findings(
         "findings.sarif": sarif(found, manifest, recipe),
         "findings.junit.xml": junit(found, title),
     }
-    for name, text in parts.items():
-        write_atomic(folder / name, text.encode())
-    return [folder / name for name in parts]
+    return write_parts(folder, parts)
 
 
 def failing(findings: Iterable[Finding], least: Severity) -> tuple[Finding, ...]:

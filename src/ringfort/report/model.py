@@ -12,11 +12,10 @@ from rich.text import Text
 
 from ringfort.audit.model import ModelAudit, Picture, Share, Verdict
 from ringfort.audit.results import Manifest
-from ringfort.core.files import write_atomic
 from ringfort.core.values import F64
+from ringfort.report.files import plain_json, write_parts
 from ringfort.report.html import _provenance, _render, _safe
 from ringfort.report.pictures import strip
-from ringfort.report.privacy import plain_json
 from ringfort.report.summary import KeyNumber
 from ringfort.report.terminal import _bullets, _head, _table
 from ringfort.report.words import NOTHING, clean, duration, percent
@@ -74,9 +73,7 @@ def write_model_audit(folder: Path, result: ModelAuditResult) -> list[Path]:
         OutputUnwritable (RF107): no permission, no space, no such folder.
     """
     parts = {"report.html": model_audit_html(result), "report.json": plain_json(result.to_json())}
-    for name, text in parts.items():
-        write_atomic(folder / name, text.encode())
-    return [folder / name for name in parts]
+    return write_parts(folder, parts)
 
 
 def model_audit_html(result: ModelAuditResult) -> str:

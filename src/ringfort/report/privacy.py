@@ -12,9 +12,8 @@ from ringfort.audit.canary import ClaimAudit, Verdict
 from ringfort.audit.inference import PrivacyReport, View
 from ringfort.audit.inference.report import Membership, Reconstruction
 from ringfort.audit.results import Manifest
-from ringfort.core.files import write_atomic
 from ringfort.report import svg
-from ringfort.report.files import _finite
+from ringfort.report.files import plain_json, write_parts
 from ringfort.report.html import _provenance, _render, _safe
 from ringfort.report.pictures import strip
 from ringfort.report.summary import KeyNumber
@@ -23,7 +22,7 @@ from ringfort.report.words import NOTHING, percent
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-__all__ = ["PrivacyResult", "claim_numbers", "plain_json", "privacy_html", "write_privacy"]
+__all__ = ["PrivacyResult", "claim_numbers", "privacy_html", "write_privacy"]
 
 _LOWEST: Final = 1e-3
 _STYLES: Final = {
@@ -59,13 +58,6 @@ class PrivacyResult:
         }
 
 
-def plain_json(value: Any) -> str:
-    """Indented JSON with sorted keys, in ASCII; what is not a number becomes null."""
-    import json
-
-    return json.dumps(_finite(value), indent=2, sort_keys=True, allow_nan=False) + "\n"
-
-
 def write_privacy(folder: Path, result: PrivacyResult) -> list[Path]:
     """Write `report.html` and `report.json` into an existing folder.
 
@@ -76,9 +68,7 @@ def write_privacy(folder: Path, result: PrivacyResult) -> list[Path]:
         OutputUnwritable (RF107): no permission, no space, no such folder.
     """
     parts = {"report.html": privacy_html(result), "report.json": plain_json(result.to_json())}
-    for name, text in parts.items():
-        write_atomic(folder / name, text.encode())
-    return [folder / name for name in parts]
+    return write_parts(folder, parts)
 
 
 def privacy_html(result: PrivacyResult) -> str:
