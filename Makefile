@@ -54,6 +54,11 @@ bench: setup-dev  ## rounds, rules, seals, noise and the red team beside their f
 	$(VENV)/bin/python -m benchmarks.secagg_encrypted --out runs/bench-encrypted.json
 	$(VENV)/bin/python -m benchmarks.privacy --out runs/bench-privacy.json
 	$(VENV)/bin/python -m benchmarks.redteam --out runs/bench-redteam.json
+	$(VENV)/bin/python -m benchmarks.wire --out runs/bench-wire.json
+	$(VENV)/bin/python -m benchmarks.watch cost --out runs/bench-watch.json
+	$(VENV)/bin/python -m benchmarks.backdoors --seeds 1 --out runs/bench-backdoors.json
+	$(VENV)/bin/python -m benchmarks.sanitise images --quick --out runs/bench-sanitise.json
+	$(VENV)/bin/python -m benchmarks.model_audit --out runs/bench-model-audit
 	$(VENV)/bin/python -m benchmarks.engine_nvflare --out runs/bench-engine-nvflare.json
 	$(VENV)/bin/python -m benchmarks.crash --trials 200 --out runs/bench-crash.json
 	$(VENV)/bin/python -m benchmarks.soak --out runs/bench-soak.json

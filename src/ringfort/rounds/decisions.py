@@ -15,7 +15,7 @@ from ringfort.core.errors import IntegrityError, InvalidValue, OutputUnwritable,
 from ringfort.core.files import canonical_json, sync_folder
 from ringfort.core.values import ClientId, client_id
 
-__all__ = ["ACTIONS", "Decision", "Decisions", "PersonalAction"]
+__all__ = ["ACTIONS", "Decision", "Decisions", "PersonalAction", "parse_decisions"]
 
 PersonalAction = Literal["quarantine", "release", "revoke"]
 ACTIONS: Final[tuple[PersonalAction, ...]] = get_args(PersonalAction)
@@ -100,7 +100,7 @@ class Decisions:
                 file.seek(0)
                 whole_lines = _whole(file.read())
                 file.truncate(len(whole_lines))
-                number = len(_parsed(whole_lines)) + 1
+                number = len(parse_decisions(whole_lines)) + 1
                 try:
                     rest = memoryview(line)
                     while rest:
@@ -124,7 +124,7 @@ class Decisions:
             return ()
         except OSError as error:
             raise IntegrityError(f"cannot read {self.path}: {error.strerror or error}") from error
-        return _parsed(_whole(data))
+        return parse_decisions(_whole(data))
 
     def since(self, applied: int) -> tuple[Decision, ...]:
         """Those after the first `applied`, which a federation has dealt with.
@@ -145,7 +145,12 @@ def _whole(data: bytes) -> bytes:
     return data[: data.rfind(b"\n") + 1]
 
 
-def _parsed(data: bytes) -> tuple[Decision, ...]:
+def parse_decisions(data: bytes) -> tuple[Decision, ...]:
+    """The decisions in whole lines.
+
+    Raises:
+        IntegrityError (RF700): a line that is none.
+    """
     return tuple(_decision(line, number) for number, line in enumerate(data.split(b"\n")[:-1], 1))
 
 

@@ -125,6 +125,28 @@ def _arrays() -> Parser:
     return decode_arrays
 
 
+def _decisions() -> Parser:
+    from ringfort.rounds.decisions import parse_decisions
+
+    return lambda data: parse_decisions(data[: data.rfind(b"\n") + 1])
+
+
+def _npz() -> Parser:
+    from io import BytesIO
+    from pathlib import Path
+
+    from ringfort.data.npz import read_npz
+
+    return lambda data: read_npz(BytesIO(data), Path("rows.npz"))
+
+
+def _packed() -> Parser:
+    from ringfort.core.values import client_id
+    from ringfort.engine.packed import unpack
+
+    return lambda data: unpack(client_id("ada"), data, 1 << 16)
+
+
 def _records() -> Parser:
     from ringfort.core.lines import whole_lines
     from ringfort.rounds.record import RoundRecord
@@ -344,6 +366,9 @@ PARSERS: Final[Mapping[str, Callable[[], Parser]]] = {
     "arrays": _arrays,
     "records": _records,
     "attempts": _attempts,
+    "decisions": _decisions,
+    "npz": _npz,
+    "packed": _packed,
     "checkpoints": _checkpoints,
     "proof": _proof,
     "ledger": _ledger,
@@ -399,6 +424,8 @@ def seeds(name: str) -> list[bytes]:
         return _log_seeds(name)
     if name == "attempts":
         return [_attempt_seed()]
+    if name in ("decisions", "npz", "packed"):
+        return [_plain_seed(name)]
     if name == "roster":
         from ringfort.core.values import client_id
         from ringfort.secagg.roster import pack
@@ -423,6 +450,26 @@ def seeds(name: str) -> list[bytes]:
         hour = timedelta(hours=1)
         return [canonical_json(JoinPolicy(3, hour, hour, hour * 24).to_json())]
     return []
+
+
+def _plain_seed(name: str) -> bytes:
+    from io import BytesIO
+
+    import numpy as np
+
+    from ringfort.core.files import canonical_json
+    from ringfort.core.ports import Reply
+    from ringfort.core.values import client_id
+    from ringfort.engine.packed import pack
+    from ringfort.rounds.decisions import Decision
+
+    if name == "decisions":
+        return canonical_json({"v": 1, **Decision("release", client_id("ada"), "why", "bob").to_json()}) + b"\n"
+    if name == "packed":
+        return pack(Reply(client_id("ada"), b"body"))
+    out = BytesIO()
+    np.savez(out, inputs=np.zeros((2, 3), np.float32), labels=np.array([0, 1]))
+    return out.getvalue()
 
 
 def _attempt_seed() -> bytes:
