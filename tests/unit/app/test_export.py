@@ -279,7 +279,8 @@ def test_what_is_no_store_is_said(ringfort, run, tmp_path, mlflow):
 
 def test_mlflow_tells_nobody(mlflow):
     asked = (
-        "import ringfort.app.sinks.mlflow; from mlflow.telemetry.utils import is_telemetry_disabled as disabled;"
+        "from ringfort.app.sinks.mlflow import quiet_mlflow; quiet_mlflow();"
+        "from mlflow.telemetry.utils import is_telemetry_disabled as disabled;"
         "print(disabled())"
     )
     # Without what marks a test or a CI, where MLflow is silent anyway.

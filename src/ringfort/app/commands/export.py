@@ -70,13 +70,10 @@ def mlflow(
     It becomes a run of the experiment `ringfort`. Nothing but what --to names is called: MLflow's telemetry is off.
     """
     from ringfort.app.control.tail import Tail
-    from ringfort.core.errors import MissingExtra
+    from ringfort.app.sinks.mlflow import MlflowRun, quiet_mlflow
 
     uri = _tracking(to)
-    try:
-        from ringfort.app.sinks.mlflow import MlflowRun
-    except ModuleNotFoundError as error:
-        raise MissingExtra("this export needs MLflow: pip install -c constraints.txt 'ringfort[mlflow]'") from error
+    quiet_mlflow()  # refuses now what is not installed
     tail = Tail(run)
     batches = _batches(tail, follow)
     first = next(batches)

@@ -9,26 +9,33 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before its import: on by default, and it tells a third party
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-
-from mlflow import MlflowClient
-from mlflow.entities import Metric, RunTag
-from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
-
 from ringfort.app.control.numbers import numbers
-from ringfort.core.errors import BrokenChain, InvalidValue, TransportError
+from ringfort.core.errors import BrokenChain, InvalidValue, MissingExtra, TransportError
 from ringfort.report.words import clean
 from ringfort.rounds.record import RoundRecord
 
-__all__ = ["MlflowRun"]
+__all__ = ["MlflowRun", "quiet_mlflow"]
 
 _RUN: Final = "ringfort.run"
 _HEAD: Final = "ringfort.head"
 _EXPERIMENT: Final = "ringfort"
 _AT_ONCE: Final = 20
 """Records per call; MLflow takes at most 1000 numbers."""
+
+
+def quiet_mlflow() -> Any:
+    """MLflow, with its usage reports off: they are on by default, and tell a third party.
+
+    Raises:
+        MissingExtra (RF105): it is not installed.
+    """
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before its import
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    try:
+        import mlflow.entities
+    except ModuleNotFoundError as error:
+        raise MissingExtra("this export needs MLflow: pip install -c constraints.txt 'ringfort[mlflow]'") from error
+    return mlflow
 
 
 @dataclass(slots=True)
@@ -78,7 +85,7 @@ class MlflowRun:
             self._client.set_terminated(self._id)
 
     def _find(self, records: Sequence[RoundRecord]) -> None:
-        self._client = MlflowClient(tracking_uri=self.uri)
+        self._client = quiet_mlflow().MlflowClient(tracking_uri=self.uri)
         known = self._client.get_experiment_by_name(_EXPERIMENT)
         experiment = known.experiment_id if known else self._client.create_experiment(_EXPERIMENT)
         run = records[0].run
@@ -95,13 +102,13 @@ class MlflowRun:
         self._done = max((one.step for one in self._client.get_metric_history(self._id, "round")), default=-1)
 
     def _send(self, records: Sequence[RoundRecord]) -> None:
-        now = int(1000 * time.time())
+        now, entities = int(1000 * time.time()), quiet_mlflow().entities
         points = [
-            Metric(name, value, now, record.round)
+            entities.Metric(name, value, now, record.round)
             for record in records
             for name, value in {**numbers(record), "round": float(record.round)}.items()
         ]
-        self._client.log_batch(self._id, metrics=points, tags=[RunTag(_HEAD, _head(records[-1]))])
+        self._client.log_batch(self._id, metrics=points, tags=[entities.RunTag(_HEAD, _head(records[-1]))])
         self._done = records[-1].round
 
 
@@ -111,7 +118,10 @@ def _head(record: RoundRecord) -> str:
 
 @contextmanager
 def _reached() -> Iterator[None]:
+    mlflow = quiet_mlflow()
+    from sqlalchemy.exc import SQLAlchemyError
+
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except (mlflow.MlflowException, SQLAlchemyError, OSError) as error:
         raise TransportError(f"MLflow did not take the run: {clean(error)[:300]}") from error
