@@ -171,6 +171,7 @@ def test_a_killed_supervisor_leaves_nothing_that_the_next_one_trips_over(tmp_pat
     while kill.committed(tmp_path / "run") < 3:
         assert process.poll() is None
         time.sleep(0.01)
+    process.send_signal(signal.SIGSTOP)  # or it may be done before the second one has begun
     second = subprocess.run(kill.command("up", *words, "--resume"), capture_output=True, text=True, check=False)
     assert "another `ringfort up`" in second.stderr
     process.kill()
