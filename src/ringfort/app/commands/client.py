@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ringfort.app.commands.shared import Json, print_result, reported
+from ringfort.app.commands.shared import Json, print_result, reported, who_decides
 
 if TYPE_CHECKING:
     from ringfort.rounds.decisions import Decision, PersonalAction
@@ -131,7 +131,6 @@ def revoke(name: Name, run: Run, reason: Reason, by: By = None, as_json: Json = 
 def _decide(
     action: PersonalAction, name: str, run: Path, reason: str, by: str | None, as_json: bool, rounds: int | None = None
 ) -> None:
-    import getpass
     import json
 
     from ringfort.core.errors import InvalidValue
@@ -139,10 +138,7 @@ def _decide(
 
     records = _records(run)
     one = _known(name, records)
-    try:
-        who = by or getpass.getuser()
-    except (KeyError, OSError) as error:
-        raise InvalidValue("this user has no name: give --by") from error
+    who = who_decides(by)
     decision = Decision(action, one.client, reason, who, rounds)
     before = [d.action for d in _pending(run, records) if d.client == one.client]
     expected = {"quarantine": "quarantined", "revoke": "revoked", "release": "probation"}

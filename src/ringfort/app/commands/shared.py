@@ -28,6 +28,7 @@ __all__ = [
     "print_result",
     "reported",
     "say_written",
+    "who_decides",
 ]
 
 P = ParamSpec("P")
@@ -120,6 +121,22 @@ def leave_if_failing(findings: Iterable[Finding], level: Level | None) -> None:
         typer.echo(f"{finding.severity.value}: {clean(finding.what)}: {clean(finding.why)}", err=True)
     if found:
         raise typer.Exit(1)
+
+
+def who_decides(by: str | None) -> str:
+    """The name under which a person's decision is recorded: the one given, or the user's.
+
+    Raises:
+        InvalidValue (RF104): neither.
+    """
+    import getpass
+
+    from ringfort.core.errors import InvalidValue
+
+    try:
+        return by or getpass.getuser()
+    except (KeyError, OSError) as error:
+        raise InvalidValue("this user has no name: give --by") from error
 
 
 def leave_if_held_back(model: Path, code: int) -> None:

@@ -65,10 +65,11 @@ def train(
     folder = new_folder(run_folder(out or Path("runs") / recipe.stem, resume=resume))
     split = data.load(read.data.name)
     scenario, defence = build.scenario(read, split), build.defence(read)
+    manifest = build.manifest(read, split)
     signing = build.signing(read, folder, log_key, checkpoint_to or ())
     with ExitStack() as stack, Journal(folder, signing) as journal, report.TrainProgress(quiet=quiet) as progress:
         if journal.head is None or journal.head.recipe == scenario.recipe:
-            write_provenance(folder, read, build.manifest(read, split))
+            write_provenance(folder, read, manifest)
         scenario.require(defence, read.defence.f, Seeds(read.seed))
         defence = build.defence(read, calibrations(read, scenario, folder, partial(say, quiet=quiet)))
         scenario = build.authenticated(read, scenario, folder)
@@ -89,7 +90,7 @@ def train(
             Seeds(read.seed),
             journal,
             title=read.title,
-            manifest=build.manifest(read, split),
+            manifest=manifest,
             observe=observe,
             release=made.release,
             decisions=Decisions(folder).since,

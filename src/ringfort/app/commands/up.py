@@ -79,6 +79,7 @@ def up(
     split = data.load(read.data.name)
     scenario, defence, seeds = build.scenario(read, split), build.defence(read), Seeds(read.seed)
     scenario.require(defence, read.defence.f, seeds)
+    manifest = build.manifest(read, split)
     names = client_names(len(scenario.parts(seeds)))
     for name in without or ():
         if name not in names:
@@ -88,7 +89,7 @@ def up(
         with Journal(folder) as journal:  # a run of another recipe is found before anything starts
             if journal.head is not None and journal.head.recipe != scenario.recipe:
                 raise Incompatible("the folder holds a run of another recipe: name its recipe.toml, or write elsewhere")
-            write_provenance(folder, read, build.manifest(read, split))
+            write_provenance(folder, read, manifest)
         with ExitStack() as stack:
             private(read, scenario, defence.rule.name, folder, stack)  # refuses what [privacy] cannot promise
         kits = deploy(folder, read, names, helpers, scenario.recipe)
@@ -116,7 +117,7 @@ def up(
                 seeds,
                 journal,
                 title=read.title,
-                manifest=build.manifest(read, split),
+                manifest=manifest,
                 started=started,
                 release=made.release,
                 clients=_said(supervisor.events),

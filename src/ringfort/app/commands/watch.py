@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ringfort.app.commands.shared import reported
+from ringfort.app.commands.shared import reported, who_decides
 
 if TYPE_CHECKING:
     from ringfort.app.control.alerts import Hook
@@ -78,7 +78,6 @@ def _lines(tail: Tail, hooks: list[Hook]) -> None:
 
 def _serve(tail: Tail, hooks: list[Hook], port: int, hosts: tuple[str, ...], by: str | None) -> None:
     import asyncio
-    import getpass
     import socket
 
     from ringfort.core.errors import InvalidValue, MissingExtra, TransportError
@@ -92,10 +91,7 @@ def _serve(tail: Tail, hooks: list[Hook], port: int, hosts: tuple[str, ...], by:
         raise MissingExtra(
             "the control room needs a web server: pip install -c constraints.txt 'ringfort[web]'"
         ) from error
-    try:
-        who = by or getpass.getuser()
-    except (KeyError, OSError) as error:
-        raise InvalidValue("this user has no name: give --by") from error
+    who = who_decides(by)
     tail.look()
     if not tail.records:
         raise InvalidValue("the run has no committed record yet: try again in a moment")

@@ -70,6 +70,7 @@ class ControlRoom:
     alerts: list[Alert] = field(default_factory=list)
     trouble: str = ""
     _listening: int = 0
+    _drawn: tuple[tuple[int, int, str, int], str] | None = None
     _telling: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -130,13 +131,22 @@ class ControlRoom:
         for said in await run_in_threadpool(send, alert, self.hooks):
             self.alerts.append(Alert("hook", alert.run, alert.round, f"an alert could not be delivered: {said}"))
 
+    def drawn(self) -> str:
+        """The live part, drawn again only if something on it can have changed: one drawing serves all listeners."""
+        decisions = Decisions(self.tail.folder).path
+        waiting = decisions.stat().st_size if decisions.exists() else 0
+        state = (len(self.tail.records), len(self.alerts), self.trouble, waiting)
+        if self._drawn is None or self._drawn[0] != state:
+            self._drawn = (state, live(self.scene()))
+        return self._drawn[1]
+
     async def events(self) -> AsyncIterator[str]:
         """Server-sent events: the live part, whenever it changed; a comment every 15 seconds."""
         self._listening += 1
         try:
             shown, waited = "", 0.0
             while True:
-                drawn = live(self.scene())
+                drawn = self.drawn()
                 if drawn != shown:
                     shown, waited = drawn, 0.0
                     yield f"data: {json.dumps(drawn)}\n\n"
