@@ -21,7 +21,7 @@ from ringfort.rounds.checkpoint import CHECKPOINTS, Checkpoint, Checkpoints, Sig
 from ringfort.rounds.merkle import Tree
 from ringfort.rounds.record import RoundRecord
 
-__all__ = ["MODELS", "RECORDS", "Journal", "Kept", "kept_files", "read_records", "stream_records"]
+__all__ = ["MODELS", "RECORDS", "Journal", "Kept", "following", "kept_files", "read_records", "stream_records"]
 
 RECORDS: Final = "rounds.jsonl"
 MODELS: Final = "models"
@@ -61,9 +61,7 @@ def stream_records(folder: Path) -> Iterator[Kept]:
                     return
                 number, end = number + 1, end + len(line)
                 try:
-                    last = Kept(*RoundRecord.from_line(line[:-1]), end) if last is None else _next(last, line, end)
-                    if number == 1 and (last.record.prev, last.record.round) != ("", 0):
-                        raise BrokenChain(_DISCONTINUED)
+                    last = following(last, line, end)
                 except BrokenChain as error:
                     raise BrokenChain(f"line {number} of {RECORDS}: {error.message}") from error
                 yield last
@@ -74,8 +72,17 @@ def stream_records(folder: Path) -> Iterator[Kept]:
 _DISCONTINUED: Final = "it does not continue the chain: a record was edited, dropped, reordered or inserted"
 
 
-def _next(last: Kept, line: bytes, end: int) -> Kept:
+def following(last: Kept | None, line: bytes, end: int) -> Kept:
+    """The record in a whole line, verified against the one before it; None before the first.
+
+    Raises:
+        BrokenChain (RF701): it is no record, or does not continue the chain.
+    """
     record, digest = RoundRecord.from_line(line[:-1])
+    if last is None:
+        if (record.prev, record.round) != ("", 0):
+            raise BrokenChain(_DISCONTINUED)
+        return Kept(record, digest, end)
     before = last.record
     if (record.prev, record.round, record.run) != (last.digest, before.round + 1, before.run):
         raise BrokenChain(_DISCONTINUED)

@@ -128,6 +128,17 @@ def test_a_record_that_does_not_continue_the_chain_is_trouble(tmp_path, damage):
     assert tail.records == records[:2]
 
 
+def test_what_was_whole_before_the_damage_is_kept(tmp_path):
+    records = chain(4)
+    write(tmp_path, [*records[:3], replace(records[3], prev="0" * 64)])
+    tail = Tail(tmp_path)
+    with pytest.raises(BrokenChain, match="record 3 "):
+        tail.look()
+    assert tail.records == records[:3]
+    with pytest.raises(BrokenChain, match="record 3 "):
+        tail.look()
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(DataUnavailable):
         Tail(tmp_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 import tomllib
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ringfort.core.errors import BrokenChain, DataUnavailable
+from ringfort.rounds.journal import Kept, following
 from ringfort.rounds.record import RoundRecord
 
 __all__ = ["Tail"]
@@ -36,6 +36,7 @@ class Tail:
     folder: Path
     records: list[RoundRecord] = field(default_factory=list)
     _read: int = 0
+    _last: Kept | None = None
 
     def __post_init__(self) -> None:
         if not self._path.is_file():
@@ -58,13 +59,15 @@ class Tail:
                 data = file.read(size - self._read)
         except OSError as error:
             raise DataUnavailable(f"cannot read {self._path}: {error.strerror or error}") from error
-        new: list[RoundRecord] = []
+        before = len(self.records)
         for line in data[: data.rfind(b"\n") + 1].splitlines(keepends=True):
-            record = self._record(line, (self.records + new)[-1:] or None)
-            new.append(record)
-            self._read += len(line)
-        self.records += new
-        return new
+            try:
+                self._last = following(self._last, line, self._read + len(line))
+            except BrokenChain as error:
+                raise BrokenChain(f"record {len(self.records)} of rounds.jsonl: {error.message}") from error
+            self.records.append(self._last.record)
+            self._read = self._last.end
+        return self.records[before:]
 
     def until_over(self, poll_s: float = 0.5) -> Iterator[list[RoundRecord]]:
         """What `look` finds, again and again, be it nothing, until the last round of the recipe is committed."""
@@ -79,18 +82,6 @@ class Tail:
         train = self.recipe().get("train")
         rounds = train.get("rounds") if isinstance(train, dict) else None
         return isinstance(rounds, int) and bool(self.records) and self.records[-1].round >= rounds
-
-    def _record(self, line: bytes, last: list[RoundRecord] | None) -> RoundRecord:
-        number = last[0].round + 1 if last else 0
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            raise BrokenChain(f"record {number} of rounds.jsonl is not JSON") from error
-        record = RoundRecord.from_json(value if isinstance(value, dict) else {})
-        prev, run = (last[0].digest, last[0].run) if last else ("", record.run)
-        if (record.prev, record.round, record.run) != (prev, number, run):
-            raise BrokenChain(f"record {number} of rounds.jsonl does not continue the chain")
-        return record
 
     def recipe(self) -> dict[str, Any]:
         """The run's resolved recipe; empty where there is none to be read."""
