@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import numpy as np
 from ringfort.core.dataset import Dataset
 from ringfort.core.errors import BadData
 from ringfort.core.randomness import Seeds
-from ringfort.core.values import F32, I64
-from ringfort.data.extras import sklearn_datasets
+from ringfort.core.values import F32, F64, I64
+from ringfort.data.clients import one_line
+from ringfort.data.extras import sklearn_file
 from ringfort.data.sources import DataSource
 
 __all__ = ["BREAST_CANCER", "DIGITS", "load_breast_cancer", "load_digits"]
@@ -60,10 +62,10 @@ def load_digits(source: DataSource, _folder: Path) -> tuple[Dataset, Dataset]:
         MissingExtra (RF105): scikit-learn is not installed.
         BadData (RF703): its copy is not the one that was pinned.
     """
-    pixels, labels = sklearn_datasets().load_digits(return_X_y=True)
+    pixels, labels = _table(source, "digits.csv.gz", header=0)
     inputs = (pixels / 16).astype(np.float32).reshape(-1, *source.input_shape)
     train, test = _stratified(labels, source.name)
-    return _pinned(source, inputs, labels.astype(np.int64), train, test)
+    return _pinned(source, inputs, labels, train, test)
 
 
 def load_breast_cancer(source: DataSource, _folder: Path) -> tuple[Dataset, Dataset]:
@@ -73,10 +75,22 @@ def load_breast_cancer(source: DataSource, _folder: Path) -> tuple[Dataset, Data
         MissingExtra (RF105): scikit-learn is not installed.
         BadData (RF703): its copy is not the one that was pinned.
     """
-    measured, labels = sklearn_datasets().load_breast_cancer(return_X_y=True)
+    measured, labels = _table(source, "breast_cancer.csv", header=1)
     train, test = _stratified(labels, source.name)
     inputs = ((measured - measured[train].mean(axis=0)) / measured[train].std(axis=0)).astype(np.float32)
-    return _pinned(source, inputs, labels.astype(np.int64), train, test)
+    return _pinned(source, inputs, labels, train, test)
+
+
+def _table(source: DataSource, file: str, header: int) -> tuple[F64, I64]:
+    """The numbers of one of scikit-learn's files: all columns but the last, and the last, which is the label."""
+    path = sklearn_file(file)
+    try:
+        table = np.loadtxt(path, delimiter=",", skiprows=header, ndmin=2)
+    except (OSError, EOFError, ValueError) as error:
+        raise BadData(f"{path} cannot be read: {one_line(error)}") from error
+    if table.shape != (source.n_train + source.n_test, math.prod(source.input_shape) + 1):
+        raise BadData(f"{path} is a table of another shape: {table.shape}")
+    return table[:, :-1], table[:, -1].astype(np.int64)
 
 
 def _stratified(labels: I64, name: str) -> tuple[I64, I64]:

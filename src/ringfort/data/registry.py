@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 from ringfort.core.dataset import Dataset
 from ringfort.core.errors import BadData, DataUnavailable, MissingExtra, UnknownName
 from ringfort.data import bundled, fashion_mnist, speeches, vowels
+from ringfort.data.extras import has_sklearn
 from ringfort.data.sources import Check, DataSource, Split, open_verified
 
 __all__ = ["data_folder", "fetch", "is_present", "load", "names", "source", "verify"]
@@ -152,7 +152,7 @@ def is_present(name: str, folder: Path | None = None) -> bool:
     """
     known = source(name)
     if not known.needs_fetch:
-        return find_spec("sklearn") is not None
+        return has_sklearn()
     place = _place(known, folder)
     return all(_size_bytes(place / file.name) == file.size_bytes for file in known.files)
 

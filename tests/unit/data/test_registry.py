@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -85,12 +88,22 @@ def test_another_copy_in_scikit_learn_is_refused(monkeypatch):
     assert (check.state, check.ok) == ("wrong digest", False)
 
 
-def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch):
-    def refuse(name):
-        raise ModuleNotFoundError(name)
+@pytest.mark.parametrize("name", PACKAGED)
+def test_a_damaged_copy_in_scikit_learn_is_bad_data(monkeypatch, tmp_path, name):
+    (tmp_path / "file.csv").write_text("1,2\n3\n")
+    monkeypatch.setattr(bundled, "sklearn_file", lambda file: tmp_path / "file.csv")
+    with pytest.raises(BadData):
+        data.load(name)
 
-    monkeypatch.setattr(extras, "import_module", refuse)
-    monkeypatch.setattr(registry, "find_spec", lambda name: None)
+
+def test_packaged_data_is_read_without_importing_scikit_learn():
+    pytest.importorskip("sklearn")
+    code = "import sys; from ringfort import data; data.load('digits'); sys.exit('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     for call in (data.load, data.fetch):
         with pytest.raises(MissingExtra, match=r"pip install -c constraints.txt 'ringfort\[data\]'"):
             call("digits")
