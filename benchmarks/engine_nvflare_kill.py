@@ -1,10 +1,13 @@
 """Kill tests of `ringfort up`: kill -9 at random moments; nothing committed is lost, nothing is counted twice.
 
-    python -m benchmarks.engine_nvflare_kill --trials 200 --out runs/kill.json
+    python -m benchmarks.engine_nvflare_kill --kills 200 --out runs/kill.json
 
-Half of the trials kill the server's job process, a quarter a client's, a quarter the server's lasting process. After
-each, the run must finish by itself, its chain must verify, every round must be there once, and, unless a client was
-left out, the model must be bit for bit that of an undisturbed run in one process.
+One run is killed several times, one process each time: the server's job process, a client's, the server's lasting
+process, or `ringfort up` itself (which is then started again with --resume). Three kills of four come at a random
+moment of a random round, the fourth while the run still recovers from the one before. Afterwards the run has finished
+by itself, its chain verifies, every round is there once, what clients and server signed fits what was counted
+(`check_history`), and, unless a client was left out, the model is bit for bit that of an undisturbed run in one
+process.
 """
 
 from __future__ import annotations
@@ -20,12 +23,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ringfort.audit.history import History, Keys, check_history, read_kept, read_taken
+from ringfort.core.seal import COORDINATOR
+from ringfort.core.values import client_id
+from ringfort.engine.nvflare.processes import running
+from ringfort.identity import Home, RegistryView
 from ringfort.rounds.journal import read_records
 
-ROUNDS = 30
+ROUNDS = 60
 RECIPE = f"""
 title = "kill"
 seed = 3
@@ -48,7 +59,39 @@ max_examples = 10_000
 f = 1
 rule = "median"
 """
-VICTIMS = ("server-job", "client-job", "server-job", "server")
+KILLED_CLIENT = "client-02"
+VICTIMS = ("server-job", "client-job", "server", "up")
+_GONE_S = 120.0
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One kill: of whom, after which round or, if `recovering`, how soon after the kill before.
+
+    Args:
+        victim: one of VICTIMS.
+        round: that many rounds are committed by then.
+        pause_s: waited after that.
+        recovering: whether not to wait for the round.
+    """
+
+    victim: str
+    round: int
+    pause_s: float
+    recovering: bool = False
+
+
+def plan(draw: random.Random, kills: int, *, clients: bool) -> list[Kill]:
+    """The kills of one run, in the order of their rounds. A client's process is killed at most once, if at all."""
+    rounds = sorted(draw.sample(range(1, ROUNDS - 3), kills))
+    victims = [draw.choice(("server-job", "server-job", "server", "up")) for _ in rounds]
+    if clients:
+        victims[draw.randrange(kills)] = "client-job"
+    made: list[Kill] = []
+    for at, victim in zip(rounds, victims, strict=True):
+        soon = bool(made) and not made[-1].recovering and victim != "client-job" and draw.random() < 1 / 3
+        made.append(Kill(victim, at, draw.uniform(0, 12) if soon else draw.uniform(0, 0.1), soon))
+    return made
 
 
 def command(*words: str) -> list[str]:
@@ -67,7 +110,8 @@ def committed(run: Path) -> int:
 def process_of(kit: Path) -> int | None:
     """A site's process in the current job."""
     with contextlib.suppress(OSError, ValueError, KeyError):
-        return int(json.loads((kit / "local" / "process.json").read_bytes())["pid"])
+        pid = int(json.loads((kit / "local" / "process.json").read_bytes())["pid"])
+        return pid if running(pid) else None
     return None
 
 
@@ -76,40 +120,105 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def trial(folder: Path, victim: str, after: int, pause_s: float) -> dict[str, Any]:
-    """One run with one kill after round `after`; what came of it."""
-    run, recipe = folder / "run", folder / "recipe.toml"
-    recipe.write_text(RECIPE)
-    process = subprocess.Popen(
-        command("up", str(recipe), "--out", str(run), "--quiet"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    while committed(run) < after:
-        if process.poll() is not None:
-            raise RuntimeError((process.communicate()[1] or b"").decode())
-        time.sleep(0.002)
-    time.sleep(pause_s)
-    kit = run / "deployment" / ("client-02" if victim == "client-job" else "server")
-    pid = process_of(kit)
-    assert pid is not None
-    if victim == "server":
-        pid = parent_of(pid)
-    os.kill(pid, signal.SIGKILL)
-    seen = committed(run)
-    _, errors = process.communicate(timeout=600)
-    records = read_records(run)[0]
-    events = [json.loads(line) for line in (run / "engine.jsonl").read_text().splitlines()]
+class Up:
+    """`ringfort up`, started, killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.run = folder / "run"
+        self.errors = folder / "stderr.txt"
+        self._recipe = folder / "recipe.toml"
+        self._recipe.write_text(RECIPE)
+        self._process = self._begin()
+
+    def _begin(self, *more: str) -> subprocess.Popen[bytes]:
+        words = command("up", str(self._recipe), "--out", str(self.run), "--quiet", *more)
+        with self.errors.open("ab") as errors:
+            return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors)
+
+    def _require(self) -> None:
+        if self._process.poll() is not None:
+            raise RuntimeError(f"ended with {self._process.returncode}: {self.errors.read_text()}")
+
+    def wait_for(self, round: int) -> None:
+        """Until that many rounds are committed."""
+        while committed(self.run) < round:
+            self._require()
+            time.sleep(0.002)
+
+    def victim(self, name: str) -> int:
+        """The id of who is to die; waits until there is one."""
+        if name == "up":
+            return self._process.pid
+        kit = self.run / "deployment" / (KILLED_CLIENT if name == "client-job" else "server")
+        until = time.monotonic() + _GONE_S
+        while time.monotonic() < until:
+            self._require()
+            if (pid := process_of(kit)) is not None:
+                with contextlib.suppress(OSError):  # gone in between
+                    return parent_of(pid) if name == "server" else pid
+            time.sleep(0.01)
+        raise RuntimeError(f"no process of {name} in {_GONE_S:g} s")
+
+    def kill(self, name: str) -> None:
+        """One kill -9; `up` itself is then started again."""
+        os.kill(self.victim(name), signal.SIGKILL)
+        if name == "up":
+            self._process.wait()
+            self._process = self._begin("--resume")
+
+    def end(self) -> int:
+        """Wait until it has finished; its exit code."""
+        return self._process.wait(600)
+
+    def close(self) -> None:
+        """End it, and with it all its processes, if it has not finished."""
+        self._process.terminate()
+        self._process.wait(60)
+
+
+def trial(folder: Path, kills: Sequence[Kill]) -> dict[str, Any]:
+    """One run with its kills; what came of it."""
+    up = Up(folder)
+    seen: list[int] = []
+    try:
+        for kill in kills:
+            if not kill.recovering:
+                up.wait_for(max(kill.round, (seen[-1] + 1) if seen else 0))
+            time.sleep(kill.pause_s)
+            up.kill(kill.victim)
+            seen.append(committed(up.run))
+        code = up.end()
+    finally:
+        up.close()
+    records = read_records(up.run)[0]
+    events = [json.loads(line) for line in (up.run / "engine.jsonl").read_text().splitlines()]
+    found = history(up.run)
     return {
-        "victim": victim,
-        "after": after,
+        "kills": [asdict(kill) for kill in kills],
         "committed_at_kill": seen,
-        "code": process.returncode,
-        "stderr": errors.decode()[-2000:],
+        "code": code,
+        "stderr": up.errors.read_text()[-2000:],
         "rounds": [record.round for record in records],
         "model": records[-1].next_model,
-        "left_out": [name for event in events for name in event["culprits"]],
-        "recovery_s": max((event["seconds"] for event in events), default=0.0),
+        "left_out": sorted({name for event in events for name in event["culprits"]}),
+        "recovery_s": [event["seconds"] for event in events if event["what"] in ("resubmitted", "restarted")],
         "cohorts": sorted({len(record.cohort) for record in records[1:]}),
+        "answers": sum(len(record.cohort) for record in records[1:]),
+        "history": {
+            "faults": [str(fault) for fault in found.faults],
+            "acknowledged": found.acknowledged,
+            "counted": found.counted,
+        },
     }
+
+
+def history(run: Path) -> History:
+    """What clients kept against what the server wrote, with nothing believed but the authority's key."""
+    homes = run / "members" / "homes"
+    authority = Home(homes / COORDINATOR).pins().authority
+    state = RegistryView(run / "members" / "authority" / "registry.jsonl", authority).state(datetime.now(UTC))
+    kept = [read_kept(client_id(path.name), path) for path in sorted((run / "members" / "kept").glob("client-*"))]
+    return check_history(run, read_taken(run), kept, Keys.of(state, authority, COORDINATOR))
 
 
 def undisturbed(folder: Path) -> str:
@@ -126,47 +235,66 @@ def undisturbed(folder: Path) -> str:
 
 def faults(result: dict[str, Any], expected: str) -> list[str]:
     """What a trial broke; nothing, if all is well."""
-    out = []
+    out = list(result["history"]["faults"])
     if result["code"] != 0:
         out.append(f"ended with {result['code']}: {result['stderr']}")
     if result["rounds"] != list(range(ROUNDS + 1)):
         out.append(f"rounds {result['rounds']}")
     if not result["left_out"] and result["model"] != expected:
         out.append("another model than an undisturbed run")
-    if result["victim"] == "client-job" and result["left_out"] not in ([], ["client-02"]):
+    if not result["left_out"] and result["history"]["counted"] != result["answers"]:
+        out.append(f"{result['history']['counted']} answers counted of {result['answers']} in the cohorts")
+    killed = {kill["victim"] for kill in result["kills"]}
+    allowed = {KILLED_CLIENT} if "client-job" in killed else set()
+    if set(result["left_out"]) - allowed:
         out.append(f"left out {result['left_out']}")
-    if result["victim"] != "client-job" and result["left_out"]:
-        out.append(f"left out {result['left_out']} although no client died")
     return out
 
 
 def main() -> None:
     """Run the trials; exit 1 if any broke a promise."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=5)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--each", type=int, default=5, help="kills per run")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     draw = random.Random(given.seed)  # noqa: S311 - when to kill, not what to hide
-    results = []
-    with tempfile.TemporaryDirectory() as made:
-        base = Path(made) / "base"
-        base.mkdir()
-        expected = undisturbed(base)
-        for number in range(given.trials):
-            folder = Path(made) / str(number)
-            folder.mkdir()
-            victim = VICTIMS[number % len(VICTIMS)]
-            result = trial(folder, victim, draw.randrange(0, ROUNDS - 5), draw.uniform(0, 0.05))
+    results: list[dict[str, Any]] = []
+    done = 0
+    made = Path(tempfile.mkdtemp(prefix="ringfort-kill-"))
+    base = made / "base"
+    base.mkdir()
+    expected = undisturbed(base)
+    while done < given.kills:
+        number = len(results)
+        folder = made / str(number)
+        folder.mkdir()
+        kills = plan(draw, min(given.each, given.kills - done), clients=number % 2 == 1)
+        try:
+            result = trial(folder, kills)
             result["faults"] = faults(result, expected)
-            results.append(result)
-            print(number, {k: result[k] for k in ("victim", "after", "left_out", "recovery_s", "faults")}, flush=True)
+        except Exception as error:  # kept beside the others: a run that cannot be read is a fault, too
+            result = {
+                "kills": [asdict(kill) for kill in kills],
+                "faults": [repr(error)],
+                "left_out": [],
+                "recovery_s": [],
+            }
+        result["load"] = os.getloadavg()[0]
+        results.append(result)
+        done += len(kills)
+        shown = {key: result[key] for key in ("left_out", "recovery_s", "load", "faults")}
+        print(done, [kill.victim for kill in kills], shown, flush=True)
+        if given.out:
+            given.out.parent.mkdir(parents=True, exist_ok=True)
+            given.out.write_text(json.dumps(results, indent=1))
+        if not result["faults"]:
             shutil.rmtree(folder)
     bad = sum(bool(result["faults"]) for result in results)
-    print(f"{given.trials} trials, {bad} with faults")
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(results, indent=1))
+    if not bad:
+        shutil.rmtree(made)
+    print(f"{done} kills in {len(results)} runs, {bad} runs with faults")
     sys.exit(bad > 0)
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,8 @@ from ringfort.core.errors import TransportError
 __all__ = ["Site", "children_of", "end_orphans", "running"]
 
 _GRACE_S: Final = 3.0
+_DEAD_S: Final = 10.0
+"""Until the system must have taken a killed process away, on a machine that is busy."""
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "RINGFORT_DATA", "XDG_DATA_HOME")
 
 
@@ -92,7 +94,7 @@ class Site:
         until = time.monotonic() + _GRACE_S
         while time.monotonic() < until and (self.alive() or any(running(pid) for pid in family)):
             time.sleep(0.05)
-        _signal(family | self._family(), signal.SIGKILL)
+        _end_all(lambda: {pid for pid in family | self._family() if running(pid)})
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
         if not self._log.closed:
@@ -133,12 +135,18 @@ def _processes() -> Iterable[int]:
 def end_orphans(folder: Path) -> int:
     """End the processes of kits below a folder that a killed supervisor left behind; how many there were."""
     kits = list(folder.iterdir()) if folder.is_dir() else []
-    left = {pid for pid in _processes() if any(_belongs(pid, kit) for kit in kits)}
-    _signal(left, signal.SIGKILL)
-    until = time.monotonic() + _GRACE_S
-    while any(running(pid) for pid in left) and time.monotonic() < until:
+    return _end_all(lambda: {pid for pid in _processes() if running(pid) and any(_belongs(pid, kit) for kit in kits)})
+
+
+def _end_all(find: Callable[[], set[int]]) -> int:
+    """Kill what is found until nothing is: one that dies may have started another meanwhile. How many there were."""
+    ended: set[int] = set()
+    until = time.monotonic() + _DEAD_S
+    while (left := find()) and time.monotonic() < until:
+        ended |= left
+        _signal(left, signal.SIGKILL)
         time.sleep(0.01)
-    return len(left)
+    return len(ended)
 
 
 def _belongs(pid: int, kit: Path) -> bool:
