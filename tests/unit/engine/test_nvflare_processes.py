@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +56,19 @@ def test_a_process_that_was_started_while_its_parent_was_being_ended_is_ended_to
 
 def test_a_folder_without_kits_has_no_orphans(tmp_path):
     assert processes.end_orphans(tmp_path / "nothing") == 0
+
+
+def test_a_process_whose_first_thread_is_gone_runs_until_its_last_is():
+    leave = (
+        "import ctypes, sys, threading; threading.Thread(target=sys.stdin.read).start(); print(flush=True);"
+        "ctypes.CDLL(None).pthread_exit(None)"
+    )
+    made = subprocess.Popen([sys.executable, "-c", leave], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    made.stdout.read(1)
+    stat = Path(f"/proc/{made.pid}/stat")
+    while stat.read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    assert processes.running(made.pid), "its files are open, and its locks held"
+    made.kill()
+    made.communicate()
+    assert not processes.running(made.pid)

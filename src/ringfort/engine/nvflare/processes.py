@@ -174,12 +174,23 @@ def children_of(pid: int) -> set[int]:
 
 
 def running(pid: int) -> bool:
-    """Whether a process runs, and is not merely waiting to be reaped."""
+    """Whether a process runs, and is not merely waiting to be reaped.
+
+    A killed process keeps its files, and the locks on them, until its last thread is gone; the first may go before.
+    """
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+        threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return False
+    return any(_state(pid, thread) not in ("Z", "X") for thread in threads)
+
+
+def _state(pid: int, thread: str) -> str:
+    try:
+        with open(f"/proc/{pid}/task/{thread}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
 
 
 def _signal(pids: Iterable[int], number: signal.Signals) -> None:
