@@ -10,34 +10,27 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from ringfort.app.members import DEPLOYMENT, Members
 from ringfort.app.recipe import Recipe, to_toml
-from ringfort.app.sites import outcome_of
+from ringfort.app.sites import log_profile, outcome_of
 from ringfort.core.errors import EngineError, JobAborted, OutputUnwritable, RingfortError, TransportError
 from ringfort.core.files import canonical_json, write_atomic
-from ringfort.core.seal import COORDINATOR
 from ringfort.core.values import ClientId
 from ringfort.engine.nvflare.deployment import Deployment, Running
 from ringfort.engine.nvflare.kit import write_profile
 from ringfort.engine.nvflare.processes import end_orphans
 from ringfort.engine.nvflare.provision import Kits, provision
-from ringfort.identity import Authority, Home, JoinPolicy, Quota, Registry, Role, Subject
-from ringfort.identity.keyfiles import write_secret
-from ringfort.identity.registry import REGISTRY_FILE
 from ringfort.rounds.record import RoundRecord
 
 __all__ = ["Event", "Supervisor", "Tail", "deploy", "forget_keys", "supervising"]
 
-FOLDER: Final = "deployment"
-MEMBERS: Final = "members"
+FOLDER: Final = DEPLOYMENT
 EVENTS: Final = "engine.jsonl"
 LOCK: Final = ".up.lock"
-_LIFE: Final = timedelta(days=1)
-_HOUR: Final = timedelta(hours=1)
-_INVITED: Final = timedelta(minutes=10)
 _JOBS_WITHOUT_PROGRESS: Final = 3
 _POLITE: Final = (signal.SIGINT, signal.SIGTERM)
 _SETTLE_S: Final = 0.3
@@ -68,66 +61,44 @@ def supervising(run: Path) -> Iterator[None]:
 
 
 def deploy(
-    run: Path, recipe: Recipe, clients: tuple[ClientId, ...], helpers: tuple[ClientId, ...], digest: str
+    run: Path,
+    recipe: Recipe,
+    members: Members,
+    clients: tuple[ClientId, ...],
+    helpers: tuple[ClientId, ...],
+    digest: str,
 ) -> Kits:
-    """Make RUN/members (identities) and RUN/deployment (startup kits and profiles, replaced each time).
+    """Make RUN/deployment (startup kits and profiles, replaced each time) and, without [identity], RUN/members.
 
     Guarantees:
-        Every party's signing key is made in its own folder (mode 0700) and leaves it in no message. The authority's
-        keys are deleted once all are enrolled. Enrolments and TLS certificates end after a day; a run that goes on
-        before that keeps its identities, later it gets new ones.
+        Without [identity]: every party's signing key is made in its own folder (mode 0700) and leaves it in no message.
+        The authority's keys are deleted once all are enrolled. Enrolments and TLS certificates end after a day; a run
+        that goes on before that keeps its identities, later it gets new ones.
+        With [identity]: the members' folders and the registry are read and never written.
+        Where the log's key lies is said to the server's site alone. No job holds a key, or the path of one.
 
     Does not protect: one user of one machine owns all folders; nothing keeps the parties apart but their processes.
     """
-    folder, members = (run / FOLDER).resolve(), (run / MEMBERS).resolve()
+    folder = (run / FOLDER).resolve()
+    log = log_profile(recipe, run)
     kits = provision(folder, (*clients, *helpers))
-    if not _enrolled(members, (COORDINATOR, *clients, *helpers)):
-        _enrol(members, clients, helpers)
-    write_atomic(folder / "recipe.toml", to_toml(recipe.resolved()).encode())
+    members.enrol(clients, helpers)
+    members.collect((*clients, *helpers))
+    write_atomic(folder / "recipe.toml", to_toml(recipe.model_copy(update={"log": None}).resolved()).encode())
     shared = {
         "recipe": str(folder / "recipe.toml"),
-        "grants": str(members / "grants"),
+        "grants": str(members.grants),
         "folder": str(run.resolve()),
-        "registry": str(members / "authority" / REGISTRY_FILE),
+        "registry": str(members.registry),
         "outcome": str(folder / "outcome.json"),
     }
-    for name, kit in (*kits.clients.items(), (COORDINATOR, kits.server)):
-        made = "serve" if name == COORDINATOR else "helper" if name in helpers else "client"
-        own = {"party": name, "home": str(members / "homes" / name), "kept": str(members / "kept" / name)}
+    for name, kit in (*kits.clients.items(), (members.server, kits.server)):
+        made = "serve" if name == members.server else "helper" if name in helpers else "client"
+        own: dict[str, Any] = {"party": name, "home": str(members.homes / name), "kept": str(members.kept / name)}
+        if name == members.server and log is not None:
+            own["log"] = log
         write_profile(kit, digest, f"ringfort.app.sites:{made}", {**shared, **own})
     return kits
-
-
-def _enrolled(members: Path, names: tuple[ClientId, ...]) -> bool:
-    """Whether everybody is enrolled here, from before, for another hour: a run that goes on keeps its identities."""
-    now = datetime.now(UTC)
-    try:
-        return all(Home(members / "homes" / name).identity().grant.enrolment.expires > now + _HOUR for name in names)
-    except RingfortError:
-        return False
-
-
-def _enrol(members: Path, clients: tuple[ClientId, ...], helpers: tuple[ClientId, ...]) -> None:
-    now = datetime.now(UTC)
-    shutil.rmtree(members, ignore_errors=True)
-    for folder in (members, members / "homes", members / "grants", members / "kept"):
-        folder.mkdir(mode=0o700)
-    at = members / "authority"
-    authority = Authority.create(at, "loopback", ("localhost",), _LIFE, now)
-    policy = JoinPolicy(burst=1, every=timedelta(days=1), cool_down=timedelta(0), life=_LIFE)
-    with Registry.open_new(at / REGISTRY_FILE, authority, policy, now) as registry:
-        for name in (COORDINATOR, *helpers, *clients):
-            server = name not in clients
-            subject = Subject(name, name, Role.SERVER if server else Role.CLIENT, ("localhost",) if server else ())
-            letter = members / f"{name}.letter"
-            write_secret(letter, registry.invite(subject, Quota(1, 1 << 30), _INVITED, now).encode())
-            home = Home(members / "homes" / name)
-            grant = registry.admit(home.apply(letter).encode(), now)
-            home.accept(grant, now)
-            letter.unlink()
-            (members / "grants" / f"{name}.json").write_bytes(grant.encode())
-    for key in at.glob("*.key.pem"):  # nobody joins any more
-        key.unlink()
 
 
 def forget_keys(run: Path) -> None:
@@ -220,6 +191,7 @@ class Supervisor:
         clients: everybody who takes part.
         helpers: the seal's; no job runs without them.
         tail: of the run's journal.
+        refresh: called before each job: what a site reads anew when a job begins.
 
     Policy: a client whose process ended a job is left out of the jobs after it, until the run is started again with
         --resume. If several are gone at once, nobody is. Three jobs in a row that commit nothing end the run.
@@ -233,6 +205,7 @@ class Supervisor:
     tail: Tail
     without: set[ClientId] = field(default_factory=set)
     events: list[Event] = field(default_factory=list)
+    refresh: Callable[[], None] = field(default=lambda: None, repr=False)
 
     def go(self) -> None:
         """Until the federation is done.
@@ -243,6 +216,7 @@ class Supervisor:
         idle, ended, restarted = 0, None, False
         while True:
             before = self.tail.read()
+            self.refresh()
             try:
                 self.deployment.start(self.without)
                 job = self.deployment.submit(self.digest, self._sites())

@@ -5,6 +5,7 @@ Arguments, as `deploy` writes them into a site's profile:
     recipe  the recipe's file    party  the site's name    folder  for what the party keeps (the server: the run folder)
     home    its identity's folder    grants  everybody's enrolments    kept  where a client remembers what it answered
     registry  the registry, or a copy that is kept fresh (the server's)    outcome  its word about how a job ended
+    log  where the log's key lies, and where checkpoints go (the server's, if the recipe has a [log])
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from ringfort import data
 from ringfort.app import build
+from ringfort.app.members import outside, server_of
 from ringfort.app.private import private
-from ringfort.app.recipe import CentralSpec, Recipe, read
+from ringfort.app.recipe import CentralSpec, LogSpec, Recipe, read
 from ringfort.audit.scenario import Scenario
 from ringfort.client.node import LocalClient, client_names
 from ringfort.client.sanitise.clients import sanitised
@@ -29,7 +31,7 @@ from ringfort.core.errors import Incompatible, JobAborted, RingfortError
 from ringfort.core.files import canonical_json, write_atomic
 from ringfort.core.keys import Directory
 from ringfort.core.randomness import Seeds
-from ringfort.core.seal import COORDINATOR, Helper
+from ringfort.core.seal import Helper
 from ringfort.core.values import ClientId, client_id
 from ringfort.core.wire import FRAME_OVERHEAD_BYTES
 from ringfort.engine.in_process import Node, words
@@ -37,6 +39,7 @@ from ringfort.engine.nvflare.exchange import NVFlareExchange
 from ringfort.engine.signed import ClientSide, SignedExchange, SignedNode
 from ringfort.identity import Grant, Home, RegistryView, directory_of
 from ringfort.identity.home import Identity
+from ringfort.rounds.checkpoint import Signing
 from ringfort.rounds.decisions import Decisions
 from ringfort.rounds.journal import Journal
 from ringfort.rounds.sealing import ServerSide
@@ -44,7 +47,7 @@ from ringfort.rounds.sealing import ServerSide
 if TYPE_CHECKING:
     from ringfort.engine.nvflare.site import Job
 
-__all__ = ["client", "helper", "serve"]
+__all__ = ["client", "helper", "log_profile", "serve"]
 
 PATIENCE_S = 600.0
 """How long a round waits whose recipe has no train.deadline_s."""
@@ -73,8 +76,9 @@ class _Place:
     @classmethod
     def of(cls, said: dict[str, Any]) -> _Place:
         recipe = read(Path(said["recipe"]))
-        identity = Home(Path(said["home"])).identity()
+        identity, now = Home(Path(said["home"])).identity(), _now()
         grants = [Grant.decode(path.read_bytes()) for path in sorted(Path(said["grants"]).glob("*.json"))]
+        lasting = [grant for grant in grants if grant.enrolment.expires > now]  # who is over takes part in no seal
         return cls(
             recipe,
             build.scenario(recipe, data.load(recipe.data.name)),
@@ -82,8 +86,40 @@ class _Place:
             client_id(said["party"]),
             Path(said["folder"]),
             identity,
-            directory_of(grants, identity.pins.authority, _now()),
+            directory_of(lasting, identity.pins.authority, now),
         )
+
+    @property
+    def server(self) -> ClientId:
+        """Whom the clients answer."""
+        return server_of(self.recipe)
+
+
+def log_profile(recipe: Recipe, run: Path) -> dict[str, Any] | None:
+    """What the server's own profile says about the recipe's [log]; None without one. Paths become absolute.
+
+    Raises:
+        Incompatible (RF103): a place or a key that a server's process cannot have.
+    """
+    spec = recipe.log
+    if spec is None:
+        return None
+    if "-" in spec.to:
+        raise Incompatible(
+            "log.to names standard output, and that of a server's process is a file of NVFlare's in the run: name a "
+            "file that the server cannot rewrite, or use `ringfort train`"
+        )
+    to = [text if text.startswith("exec:") else str(outside(run, Path(text), f"log.to {text!r}")) for text in spec.to]
+    return {"key": str(outside(run, Path(spec.key), "log.key")), "to": to}
+
+
+def _signing(place: _Place, said: dict[str, Any]) -> Signing | None:
+    """As the profile's `log` says. The key is read here, at the server, when a job begins."""
+    log = said.get("log")
+    if log is None and place.recipe.log is not None:
+        raise Incompatible("the recipe has a [log] and this site's profile does not: prepare the site again")
+    spec = None if log is None else LogSpec(**log)
+    return build.signing(place.recipe.model_copy(update={"log": spec}), place.folder, None, ())
 
 
 def client(said: dict[str, Any]) -> Node:
@@ -110,7 +146,7 @@ def client(said: dict[str, Any]) -> Node:
     kept = Path(said["kept"])
     kept.mkdir(parents=True, exist_ok=True)
     most = model.schema.encoded_bytes + FRAME_OVERHEAD_BYTES
-    side = ClientSide(Home(Path(said["home"])).identity, COORDINATOR, clock=_now, max_request_bytes=most, folder=kept)
+    side = ClientSide(Home(Path(said["home"])).identity, place.server, clock=_now, max_request_bytes=most, folder=kept)
     return SignedNode(inner, side, sealed=scenario.seal is not None)
 
 
@@ -153,7 +189,7 @@ def serve(said: dict[str, Any], job: Job) -> None:
 def _serve(place: _Place, said: dict[str, Any], job: Job) -> None:
     defence = build.defence(place.recipe)
     with ExitStack() as stack:
-        journal = stack.enter_context(Journal(place.folder))
+        journal = stack.enter_context(Journal(place.folder, _signing(place, said)))
         made = private(place.recipe, place.scenario, defence.rule.name, place.folder, stack)
         scenario, model = made.scenario, made.scenario.model()
         seal = scenario.seal
@@ -175,8 +211,9 @@ def _serve(place: _Place, said: dict[str, Any], job: Job) -> None:
             folder=place.folder,
         )
         side = None if seal is None else ServerSide(seal, seal.server(place.identity.key, place.directory))
-        if scenario.cohort is not None and scenario.cohort > len(members):
-            scenario = replace(scenario, cohort=len(members))
+        able = len(exchange.members())  # without those who were left out, revoked or have expired
+        if scenario.cohort is not None and scenario.cohort > able:
+            scenario = replace(scenario, cohort=able)
         federation = scenario.over(
             exchange,
             side,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -43,6 +43,7 @@ def prepare(
 ) -> None:
     """Lock a startup kit down (no code from jobs, four classes); say what the site does in a job for this recipe."""
     from ringfort.app import recipe as recipes
+    from ringfort.app.sites import log_profile
     from ringfort.core.errors import InvalidValue, UnknownName
     from ringfort.core.values import client_id
     from ringfort.engine.nvflare.kit import lock_down, write_profile
@@ -55,9 +56,11 @@ def prepare(
         raise InvalidValue("--registry is the server's: it says who may speak; the server needs one, others have none")
     places = {"recipe": recipe, "home": home, "grants": grants, "folder": folder, "kept": folder / "kept"}
     places |= {} if registry is None else {"registry": registry}
-    said = {name: str(path.resolve()) for name, path in places.items()} | {"party": client_id(party)}
+    said: dict[str, Any] = {name: str(path.resolve()) for name, path in places.items()} | {"party": client_id(party)}
     if role == "server":
         said["outcome"] = str((folder / "outcome.json").resolve())
+        if (log := log_profile(read, folder)) is not None:
+            said["log"] = log
     write_profile(kit, read.federation_digest(), make or _OWN[role], said)
     say_written(False, [kit / "local" / name for name in ("resources.json", "authorization.json", "ringfort.json")])
 

@@ -20,7 +20,11 @@ from ringfort.app.commands.shared import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ringfort.app.deploy import Event
+    from ringfort.app.members import Members
+    from ringfort.core.values import ClientId
     from ringfort.rounds.record import RoundRecord
 
 __all__ = ["up"]
@@ -44,16 +48,20 @@ def up(
     """Run the recipe's federation as real processes on this machine, on NVFlare: a server, its clients, its helpers.
 
     The run folder and the report are those of `train`. Every process ends with this command, also on Ctrl-C.
+    With [identity] it takes the members and the registry that are there; without, everybody is enrolled for this run.
     """
     import time
     from contextlib import ExitStack
+    from functools import partial
 
     from ringfort import data, report
     from ringfort.app import build
     from ringfort.app import recipe as recipes
+    from ringfort.app.members import Members
     from ringfort.app.model_audit import deliver
     from ringfort.app.private import private
     from ringfort.app.results import new_folder, run_folder, write_provenance
+    from ringfort.app.sites import log_profile
     from ringfort.audit.drill import point
     from ringfort.audit.training import summary
     from ringfort.client.node import client_names
@@ -72,10 +80,9 @@ def up(
     more = [] if clients is None else [f"data.split.clients={clients}"]
     read = recipes.read(recipe, [*(overrides or ()), *more])
     folder = new_folder(run_folder(out or Path("runs") / recipe.stem, resume=resume))
-    if read.identity is not None:
-        raise Incompatible("`ringfort up` enrols everybody itself: leave [identity] out, or use `ringfort train`")
-    if read.log is not None:
-        raise Incompatible("`ringfort up` does not sign checkpoints: leave [log] out, or use `ringfort train`")
+    members = Members.of(folder, read)
+    log_profile(read, folder)
+    build.signing(read, folder, None, ())  # no such key, one that others can read, a log that would stop being signed
     split = data.load(read.data.name)
     scenario, defence, seeds = build.scenario(read, split), build.defence(read), Seeds(read.seed)
     scenario.require(defence, read.defence.f, seeds)
@@ -85,6 +92,7 @@ def up(
         if name not in names:
             raise UnknownName.of("client", name, names)
     helpers = () if scenario.seal is None else scenario.seal.helpers()
+    members.require(names, helpers)
     with supervising(folder):
         with Journal(folder) as journal:  # a run of another recipe is found before anything starts
             if journal.head is not None and journal.head.recipe != scenario.recipe:
@@ -92,7 +100,7 @@ def up(
             write_provenance(folder, read, manifest)
         with ExitStack() as stack:
             private(read, scenario, defence.rule.name, folder, stack)  # refuses what [privacy] cannot promise
-        kits = deploy(folder, read, names, helpers, scenario.recipe)
+        kits = deploy(folder, read, members, names, helpers, scenario.recipe)
         with report.TrainProgress(quiet=quiet) as progress:
 
             def observe(record: RoundRecord) -> None:
@@ -104,7 +112,10 @@ def up(
             try:
                 with Deployment(kits, folder / "deployment" / "jobs") as deployment:
                     left_out = {client_id(name) for name in without or ()}
-                    supervisor = Supervisor(deployment, folder, scenario.recipe, names, helpers, tail, left_out)
+                    refresh = partial(members.collect, (*names, *helpers))
+                    supervisor = Supervisor(
+                        deployment, folder, scenario.recipe, names, helpers, tail, left_out, refresh=refresh
+                    )
                     supervisor.go()
             finally:
                 forget_keys(folder)
@@ -120,18 +131,22 @@ def up(
                 manifest=manifest,
                 started=started,
                 release=made.release,
-                clients=_said(supervisor.events),
+                clients=_said(supervisor.events, members, names, journal.stream()),
             )
             written, code = deliver(read, split, folder, model, result)
     print_result(report.report_json(result) if as_json else report.train_summary(result))
-    say_written(quiet, [*written, folder / "rounds.jsonl"])
+    records = ["rounds.jsonl", *(["checkpoints.jsonl"] if read.log else [])]
+    say_written(quiet, [*written, *(folder / name for name in records)])
     leave_if_held_back(written[0], code)
 
 
-def _said(events: list[Event]) -> tuple[str, ...]:
-    """What the report must say about where the clients lived, and about jobs that ended before their time."""
+def _said(
+    events: list[Event], members: Members, names: tuple[ClientId, ...], records: Iterable[RoundRecord]
+) -> tuple[str, ...]:
+    """What the report must say: where the clients lived, jobs that ended before their time, who may not speak now."""
+    keys = "signatures and certificates" if members.ours else "enrolments and signatures"
     lines = [
-        "All processes were one user's on one machine: signatures and certificates are real, that only its owner holds "
+        f"All processes were one user's on one machine: {keys} are real, that only its owner holds "
         "a key is simulated. Nothing proves that a name is a person or a hospital of its own.",
         "Any enrolled client can end a job by letting its process die; the run then goes on without it.",
     ]
@@ -139,4 +154,8 @@ def _said(events: list[Event]) -> tuple[str, ...]:
         if event.what == "ended":
             whose = f" Left out since: {', '.join(event.culprits)}." if event.culprits else ""
             lines.append(f"After round {max(event.round, 0)} a job ended before its time: {event.why}.{whose}")
+    silenced = members.silenced(names)
+    asked = [record.cohort for record in records if record.round] if silenced else []
+    for name, why in silenced.items():
+        lines.append(f"{why}. It was asked in {sum(name in cohort for cohort in asked)} of {len(asked)} rounds.")
     return tuple(lines)
