@@ -20,7 +20,12 @@ from ringfort import data
 from ringfort.app import build
 from ringfort.app import recipe as recipes
 from ringfort.core.randomness import Seeds
+from ringfort.core.seal import COORDINATOR
+from ringfort.identity.keyfiles import new_signing_key
+from ringfort.rounds.checkpoint import read_checkpoints
 from ringfort.rounds.journal import Journal, read_records
+from ringfort.rounds.log import verify
+from ringfort.testing import enrol
 
 _spec = importlib.util.spec_from_file_location(
     "engine_nvflare_kill", Path(__file__).parents[2] / "benchmarks" / "engine_nvflare_kill.py"
@@ -113,6 +118,63 @@ def test_kill_9_five_times_loses_nothing_and_counts_nothing_twice(tmp_path):
     assert result["left_out"] == [kill.KILLED_CLIENT]
     assert result["cohorts"] == [3, 4]
     assert kill.KILLED_CLIENT in (folder / "run" / "report.html").read_text()
+
+
+def running(folder, recipe):
+    """A run of `up` under way, once its first rounds are committed."""
+    (folder / "recipe.toml").write_text(recipe)
+    words = kill.command("up", str(folder / "recipe.toml"), "--out", str(folder / "run"), "--quiet", "--json")
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while kill.committed(folder / "run") < 3:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.002)
+    return process
+
+
+def test_checkpoints_go_on_and_verify_after_kill_9_of_the_servers_job(tmp_path):
+    key = new_signing_key(tmp_path / "log.key")
+    log = f'[log]\nkey = "{tmp_path}/log.key"\nto = ["{tmp_path}/outside.jsonl"]\n'
+    process = running(tmp_path, kill.RECIPE + log)
+    run = tmp_path / "run"
+    os.kill(kill.process_of(run / "deployment" / "server"), signal.SIGKILL)
+    _, said = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    events = [json.loads(line)["what"] for line in (run / "engine.jsonl").read_text().splitlines()]
+    assert events == ["submitted", "ended", "resubmitted"], "nothing was killed, so nothing is tested"
+    found = verify(run, tmp_path / "outside.jsonl", key.public)
+    assert (found.anchored, found.records) == (kill.ROUNDS + 1, kill.ROUNDS + 1)
+    sizes = [checkpoint.size for checkpoint in read_checkpoints(run / "checkpoints.jsonl")[0]]
+    assert sizes == sorted(sizes)
+    assert set(sizes) == set(range(1, kill.ROUNDS + 2)), "every round has its own"
+    told = {path.relative_to(run) for path in run.rglob("*") if path.is_file() and b"log.key" in path.read_bytes()}
+    ours = {Path(name) for name in ("recipe.toml", "manifest.json", "report.html", "report.json")}
+    assert told - ours == {Path("deployment/server/local/ringfort.json")}, "the key's place is the server's to know"
+
+
+def test_a_client_that_is_revoked_while_an_organisations_members_run_is_out_of_the_next_round(tmp_path):
+    names = [f"client-{number:02}" for number in range(4)]
+    known = enrol(tmp_path / "people", names, datetime.now(UTC), servers=(COORDINATOR, "aggregator-2"))
+    with known.writer() as registry:
+        registry.revoke("client-03", "before", datetime.now(UTC))
+    table = f'[identity]\nregistry = "{known.registry}"\nhomes = "{known.folder}/homes"\nserver = "{COORDINATOR}"\n'
+    process = running(tmp_path, kill.RECIPE.replace("f = 1", "f = 0") + table)
+    with known.writer() as registry:
+        registry.revoke("client-02", "in the middle", datetime.now(UTC))
+    at_most = kill.committed(tmp_path / "run") + 2  # whatever is under way, and what is being committed
+    out, said = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    records = read_records(tmp_path / "run")[0][1:]
+    assert len(records) == kill.ROUNDS
+    asked = [record.round for record in records if "client-02" in record.cohort]
+    assert asked == list(range(1, len(asked) + 1))
+    assert 3 <= len(asked) <= at_most < kill.ROUNDS
+    assert all("client-03" not in record.cohort for record in records)
+    lines = [line for line in json.loads(out)["not_covered"] if "was revoked" in line]
+    assert len(lines) == 2
+    assert f"(in the middle). It was asked in {len(asked)} of {kill.ROUNDS} rounds" in lines[0]
+    assert "(before). It was asked in 0 of" in lines[1]
+    assert "client-02 was revoked" in (tmp_path / "run" / "report.html").read_text()
+    assert not (tmp_path / "run" / "members").exists(), "nobody was enrolled anew"
 
 
 def ours(folder):

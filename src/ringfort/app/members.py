@@ -104,9 +104,7 @@ class Members:
         servers = (self.server, *helpers)
         everybody = (*clients, *servers[1:])
         if self.server in everybody:
-            raise Incompatible(
-                f"the server is called {self.server}, as a client or helper of this recipe is: enrol it anew"
-            )
+            raise Incompatible(f"{self.server} is the server's name and a client's or helper's: enrol another server")
         self._people().require(everybody)
         state = self._people().view().state(datetime.now(UTC))
         for name in servers:
