@@ -13,18 +13,23 @@ from typing import Final
 from ringfort.app.recipe import Recipe
 from ringfort.core.errors import Incompatible, RingfortError, UnknownClient
 from ringfort.core.files import write_atomic
+from ringfort.core.randomness import SecureRandom
 from ringfort.core.seal import COORDINATOR
 from ringfort.core.values import ClientId, client_id
 from ringfort.engine.signed import People
 from ringfort.identity import Authority, Grant, Home, JoinPolicy, Quota, Registry, Role, Subject
-from ringfort.identity.keyfiles import write_secret
+from ringfort.identity.keyfiles import private_folder, write_secret
 from ringfort.identity.registry import REGISTRY_FILE
 from ringfort.identity.times import stamp
 
-__all__ = ["DEPLOYMENT", "MEMBERS", "Members", "outside", "server_of"]
+__all__ = ["DEPLOYMENT", "EARLIER", "MEMBERS", "PUBLIC", "Members", "outside", "server_of"]
 
 DEPLOYMENT: Final = "deployment"
 MEMBERS: Final = "members"
+EARLIER: Final = "earlier"
+"""Below the members: registries of enrolments that ended before the run did."""
+PUBLIC: Final = "authority.pub"
+"""Beside a registry that was made for a run: its authority's public key."""
 _LIFE: Final = timedelta(days=1)
 _HOUR: Final = timedelta(hours=1)
 _INVITED: Final = timedelta(minutes=10)
@@ -159,12 +164,21 @@ class Members:
 
 
 def _enrol(members: Path, clients: tuple[ClientId, ...], helpers: tuple[ClientId, ...]) -> None:
+    """Everybody, with new keys. What clients kept stays, and so does the registry by which it can be checked."""
     now = datetime.now(UTC)
-    shutil.rmtree(members, ignore_errors=True)
-    for folder in (members, members / "homes", members / "grants", members / "kept"):
-        folder.mkdir(mode=0o700)
     at = members / "authority"
+    members.mkdir(mode=0o700, exist_ok=True)
+    if at.exists() and not list(at.glob("*.key.pem")):  # or it was cut while everybody was being enrolled
+        private_folder(members / EARLIER)
+        at.rename(members / EARLIER / SecureRandom().token(8).hex())
+    for folder in (at, members / "homes", members / "grants"):
+        shutil.rmtree(folder, ignore_errors=True)
+    for letter in members.glob("*.letter"):
+        letter.unlink()
+    for folder in (members / "homes", members / "grants", members / "kept"):
+        folder.mkdir(mode=0o700, exist_ok=True)
     authority = Authority.create(at, "loopback", ("localhost",), _LIFE, now)
+    (at / PUBLIC).write_text(f"{authority.key.public.hex()}\n")
     policy = JoinPolicy(burst=1, every=timedelta(days=1), cool_down=timedelta(0), life=_LIFE)
     with Registry.open_new(at / REGISTRY_FILE, authority, policy, now) as registry:
         for name in (COORDINATOR, *helpers, *clients):

@@ -33,7 +33,15 @@ from ringfort.rounds.record import RoundRecord
 __all__ = ["Answer", "Fault", "History", "Kept", "Keys", "check_history", "read_kept", "read_taken"]
 
 Kind = Literal[
-    "counted-twice", "contradiction", "unsigned", "forged", "forged-receipt", "dropped", "not-monotone", "under-counted"
+    "counted-twice",
+    "contradiction",
+    "unsigned",
+    "forged",
+    "forged-receipt",
+    "foreign",
+    "dropped",
+    "not-monotone",
+    "under-counted",
 ]
 
 
@@ -83,18 +91,22 @@ class Keys:
 
     Args:
         owners: key in hexadecimal -> whose it was, as `RegistryView.state(now).keys` has it.
-        authority: the federation.
+        authorities: the federation; more than one, if a run went on with members who were enrolled anew.
         server: whose receipts count.
     """
 
     owners: Mapping[str, ClientId]
-    authority: bytes
+    authorities: frozenset[bytes]
     server: ClientId
 
     @classmethod
     def of(cls, state: State, authority: bytes, server: ClientId) -> Keys:
         """From the registry, which the caller has verified."""
-        return cls(state.keys, authority, server)
+        return cls(state.keys, frozenset({authority}), server)
+
+    def beside(self, other: Keys) -> Keys:
+        """These and those of another federation under which the same run was; the server's name is this one's."""
+        return Keys({**other.owners, **self.owners}, self.authorities | other.authorities, self.server)
 
     def directories(self, name: ClientId) -> list[Directory]:
         """One for each key that this name ever had."""
@@ -138,7 +150,7 @@ def read_taken(run: Path) -> tuple[Answer, ...]:
     """The lines of `taken.jsonl`; a last one that a crash cut was never receipted.
 
     Raises:
-        BrokenChain (RF701): a line is none.
+        BrokenChain (RF701): there is no such file, or a line is none.
     """
 
     def read(line: Any) -> Answer:
@@ -152,7 +164,7 @@ def read_kept(client: ClientId, folder: Path) -> Kept:
     """The lines of a client's `receipts.jsonl`.
 
     Raises:
-        BrokenChain (RF701): a line is none.
+        BrokenChain (RF701): there is no such file, or a line is none.
     """
     answers: list[tuple[Said, bytes]] = []
 
@@ -168,7 +180,10 @@ def read_kept(client: ClientId, folder: Path) -> Kept:
 
 
 def _lines(path: Path, read: Callable[[Any], Any]) -> Iterable[Any]:
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BrokenChain(f"cannot read {path}: {error.strerror or error}") from error
     for number, line in enumerate(data[: data.rfind(b"\n") + 1].split(b"\n")[:-1]):
         try:
             yield read(json.loads(line))
@@ -250,7 +265,7 @@ def _signed(
     final: dict[tuple[str, int], int] = defaultdict(int)
     for answer in taken:
         at = answer.said.place
-        if at.authority != keys.authority or not _is_signed(answer, keys):
+        if at.authority not in keys.authorities or not _is_signed(answer.client, answer.said, keys):
             what = f"the server shows an answer of round {at.round} that {answer.client} did not sign"
             faults.append(Fault("forged", answer.client, at.round, what))
         elif at.stage == "train":
@@ -259,15 +274,15 @@ def _signed(
     return signed, final
 
 
-def _is_signed(answer: Answer, keys: Keys) -> bool:
-    slot = answer.said.place.slot
+def _is_signed(client: ClientId, said: Said, keys: Keys) -> bool:
+    slot = said.place.slot
     try:
-        claim = Claim.of(answer.said.head)
+        claim = Claim.of(said.head)
     except AdmissionError:
         return False
-    if (claim.sender, claim.place) != (answer.client, (slot.run, slot.round, slot.stage, slot.context)):
+    if (claim.sender, claim.place) != (client, (slot.run, slot.round, slot.stage, slot.context)):
         return False
-    return any(_holds(partial(claim.verify, directory)) for directory in keys.directories(answer.client))
+    return any(_holds(partial(claim.verify, directory)) for directory in keys.directories(client))
 
 
 def _holds(check: Callable[[], object]) -> bool:
@@ -296,7 +311,10 @@ class _Tally:
             at = said.place
             if at.run != self.records[0].run or at.stage != "train":
                 continue
-            if not receipt:
+            if not _is_signed(kept.client, said, self.keys):  # or a client could accuse the server with another's word
+                what = f"{kept.client} shows an answer of round {at.round} that it did not sign"
+                self.faults.append(Fault("foreign", kept.client, at.round, what))
+            elif not receipt:
                 self.counts["silent"] += 1
             elif not self._is_receipt(said, receipt):
                 what = f"{kept.client} shows a receipt for round {at.round} that {self.keys.server} did not sign"

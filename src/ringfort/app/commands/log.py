@@ -134,6 +134,77 @@ def check(
     print_result(f"holds: {what} is in the log of run {said.origin}, size {said.size}, signed at {said.time}")
 
 
+@app.command("receipts")
+@reported
+def receipts(
+    run: Run,
+    registry: Annotated[
+        Path | None, typer.Option("--registry", metavar="FILE", help="The federation's registry, or a copy.")
+    ] = None,
+    authority: Annotated[
+        str | None,
+        typer.Option(
+            "--authority", metavar="KEY", help="Its authority's key: 64 characters, a file, a member's folder."
+        ),
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option("--server", metavar="NAME", help="Whose receipts count; by default the recipe's server."),
+    ] = None,
+    kept: Annotated[
+        list[str] | None,
+        typer.Option("--kept", metavar="NAME=FOLDER", help="What a client kept. Repeatable; by default those in RUN."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the records with what clients signed, and with the receipts that they hold; every fault is named.
+
+    A run by `up` has its own members' keys and answers in RUN; for others give --registry and --authority.
+    """
+    import json
+
+    from ringfort.app.evidence import authority_key, kept_by, keys_of, server_name
+    from ringfort.audit.receipts import check_run
+    from ringfort.core.errors import InvalidValue
+    from ringfort.report.words import clean
+
+    folders = kept_by(run, kept or ())
+    key = None if authority is None else authority_key(authority)
+    keys = keys_of(run, registry, key, server_name(run, server))
+    found = check_run(run, keys, folders)
+    if not found.checked:
+        raise InvalidValue(f"nothing that a client of {run} kept was given or can be read: give --kept NAME=FOLDER")
+    trust = "the key that was given" if key else "a key in RUN: whoever can write this folder could have replaced it"
+    if as_json:
+        value = {**found.to_json(), "authority": "given" if key else "in the run"}
+        print_result(json.dumps(value, indent=2))
+        found.history.require()
+        return
+    history = found.history
+    lines = [
+        f"run             {found.run}",
+        f"rounds          {found.rounds}, in one chain",
+        f"names           believed by {trust}",
+        f"clients         checked {len(found.checked)} of {len(found.clients)}",
+        *(f"  not checked   {name}: {why}" for name, why in found.missing.items()),
+        *(
+            f"  fewer         {name} kept {count} answers fewer than the server shows"
+            for name, count in found.short.items()
+        ),
+        f"acknowledged    {history.acknowledged} answers, each with the server's receipt",
+        f"  counted       {history.counted}",
+        f"  left out      {history.left_out}",
+        f"  superseded    {history.superseded}: the round was begun again",
+        f"  pending       {history.pending}: the round is not committed",
+        f"unacknowledged  {history.unacknowledged} answers without a receipt",
+        f"ledgers         {found.ledgers} compared with what was released",
+        f"faults          {len(history.faults) or 'none'}",
+        *(f"  {fault.kind:13} {fault.what}" for fault in history.faults),
+    ]
+    print_result("\n".join(map(clean, lines)))
+    history.require()
+
+
 @app.command("export")
 @reported
 def export(
