@@ -26,6 +26,7 @@ from ringfort.app.recipe import (
     ModelSpec,
     OwnerSplit,
     OwnPastSpec,
+    PartySplit,
     PilotsSpec,
     Recipe,
     WatchedSpec,
@@ -44,7 +45,7 @@ from ringfort.core.errors import Incompatible, InvalidValue, MissingExtra
 from ringfort.core.ports import LocalTraining, Model
 from ringfort.core.randomness import Seeds
 from ringfort.core.seal import Seal
-from ringfort.core.values import client_id
+from ringfort.core.values import ClientId, client_id
 from ringfort.detect import Calibrated, Calibration, Drift, InCohort, OwnPast, Policy, Watch, recommended, score
 from ringfort.engine.signed import People
 from ringfort.identity.keyfiles import load_signing_key
@@ -57,6 +58,7 @@ from ringfort.secagg.seals import SEALS
 __all__ = [
     "attack",
     "authenticated",
+    "clients",
     "defence",
     "drill",
     "environment",
@@ -82,7 +84,7 @@ def split(recipe: Recipe) -> data.Partition:
     return _split(recipe.data.split)
 
 
-def _split(spec: IIDSplit | DirichletSplit | LabelSplit | OwnerSplit) -> data.Partition:
+def _split(spec: IIDSplit | DirichletSplit | LabelSplit | OwnerSplit | PartySplit) -> data.Partition:
     match spec:
         case IIDSplit():
             return data.IID(spec.clients)
@@ -92,6 +94,18 @@ def _split(spec: IIDSplit | DirichletSplit | LabelSplit | OwnerSplit) -> data.Pa
             return data.ByLabel(spec.clients, spec.labels_per_client)
         case OwnerSplit():
             return data.ByOwner(spec.min_rows)
+        case PartySplit():
+            return data.ByParty(_names(spec))
+
+
+def clients(recipe: Recipe, parts: int) -> tuple[ClientId, ...]:
+    """The names of the recipe's clients, in the order of their parts."""
+    spec = recipe.data.split
+    return _names(spec) if isinstance(spec, PartySplit) else client_names(parts)
+
+
+def _names(spec: PartySplit) -> tuple[ClientId, ...]:
+    return tuple(client_id(name) for name in spec.clients)
 
 
 def family(spec: ModelSpec, shape: tuple[int, ...], classes: int) -> Callable[[], Model]:
@@ -180,7 +194,8 @@ def pilot_specs(recipe: Recipe) -> tuple[PilotsSpec, ...]:
 
 def _stand_in(spec: PilotsSpec, recipe: Recipe) -> Calibration:
     """As many peaks as the pilots will give if every client takes part, none of them measured."""
-    clients = getattr(recipe.data.split, "clients", 1_000)
+    said = getattr(recipe.data.split, "clients", 1_000)
+    clients = len(said) if isinstance(said, list) else said
     peaks = np.arange(spec.federations * clients, dtype=np.float64)
     return Calibration(score(spec.score).name, min(spec.window, recipe.train.rounds), recipe.train.rounds, peaks)
 
@@ -254,18 +269,19 @@ def scenario(recipe: Recipe, split: data.Split) -> Scenario:
         rate=train.rate,
         guard=_guard(recipe),
         root=root,
-        sanitiser=sanitiser(recipe, build, split.train),
+        sanitiser=sanitiser(recipe, build, split.train if len(split.train) else test),
+        names=_names(recipe.data.split) if isinstance(recipe.data.split, PartySplit) else (),
     )
     d = build().schema.d
-    clients = len(made.parts(Seeds(recipe.seed)))
-    if train.cohort and train.cohort > clients:
-        raise Incompatible(f"train.cohort = {train.cohort} is more than the {clients} clients there are")
+    population = len(made.clients(Seeds(recipe.seed)))
+    if train.cohort and train.cohort > population:
+        raise Incompatible(f"train.cohort = {train.cohort} is more than the {population} clients there are")
     if train.cohort and train.rate:
         raise Incompatible("train.cohort and train.rate are two ways to draw a cohort: give one")
     if made.seal is not None:
         if train.rate:
             raise Incompatible("a seal needs to know how many clients there will be: give train.cohort, not train.rate")
-        made.seal.require(train.cohort or clients, d)
+        made.seal.require(train.cohort or population, d)
     return made
 
 
@@ -298,7 +314,8 @@ def sanitiser(
             raise Incompatible("sanitise: reference-loss needs sanitise.reference: an audited checkpoint, its digest")
         checks.append(kind(**given))
     made = Sanitiser(tuple(checks), spec.max_set_aside, spec.class_floor, Excess(spec.excess))
-    made.try_out(train)
+    if len(train):
+        made.try_out(train)
     return made
 
 
@@ -312,7 +329,7 @@ def authenticated(recipe: Recipe, scenario: Scenario, folder: Path) -> Scenario:
     if spec is None:
         return scenario
     people = People(Path(spec.registry), Path(spec.homes), client_id(spec.server), folder)
-    people.require(client_names(len(scenario.parts(Seeds(recipe.seed)))))
+    people.require(scenario.clients(Seeds(recipe.seed)))
     return replace(scenario, people=people)
 
 
@@ -327,7 +344,7 @@ def _guard(recipe: Recipe) -> Guard | None:
 def _root(recipe: Recipe, test: Dataset) -> tuple[Dataset | None, Dataset]:
     """The examples that the server trains on, if the recipe wants any, and those that are left to measure with."""
     count = recipe.defence.root_examples
-    if count is None:
+    if count is None or not len(test):  # a client holds nothing of the server's
         return None, test
     if count >= len(test):
         raise Incompatible(

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from ringfort.app.loading import rows_profile
 from ringfort.app.members import DEPLOYMENT, Members
 from ringfort.app.recipe import Recipe, to_toml
 from ringfort.app.sites import log_profile, outcome_of
@@ -97,6 +98,8 @@ def deploy(
         own: dict[str, Any] = {"party": name, "home": str(members.homes / name), "kept": str(members.kept / name)}
         if name == members.server and log is not None:
             own["log"] = log
+        if made != "helper":
+            own |= rows_profile(recipe, None if made == "serve" else name)
         write_profile(kit, digest, f"ringfort.app.sites:{made}", {**shared, **own})
     return kits
 

@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_origin, get_type_hints
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    create_model,
+)
 
 from ringfort.aggregate import MIXINGS, RULES
 from ringfort.attacks import ATTACKS, WRAPPERS
@@ -22,6 +31,7 @@ from ringfort.core.docs import title
 from ringfort.core.errors import ConfigError, DataUnavailable, InvalidValue, UnknownName
 from ringfort.core.files import canonical_json
 from ringfort.core.tensors import digest_of
+from ringfort.core.values import client_id
 from ringfort.secagg.seals import SEALS
 
 __all__ = ["AuditSpec", "ModelSpec", "Recipe", "model", "parse", "parse_toml", "read", "rule", "to_toml"]
@@ -180,11 +190,28 @@ class OwnerSplit(_Strict):
     min_rows: int = Field(default=1, ge=1)
 
 
+def _names(names: list[str]) -> list[str]:
+    if doubled := sorted(name for name in set(names) if names.count(name) > 1):
+        raise InvalidValue(f"data.split.clients names {doubled[0]} twice")
+    return sorted(client_id(name) for name in names)
+
+
+class PartySplit(_Strict):
+    """Nothing is split: every client brings its own rows. All must agree on the classes and the shape of an input."""
+
+    by: Literal["party"]
+    clients: Annotated[list[str], AfterValidator(_names)] = Field(min_length=1, description="their names")
+    rows: str = Field(pattern=r"\{client\}", description="a client's .npz file, with {client} for its name")
+    holdout: str = Field(description="the server's own .npz file, to measure with")
+    classes: list[str] = Field(min_length=2, description="their names, in label order")
+    input_shape: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
+
+
 class DataSpec(_Strict):
     """Which data, and how it is split over the clients."""
 
-    name: str
-    split: Annotated[IIDSplit | DirichletSplit | LabelSplit | OwnerSplit, Field(discriminator="by")]
+    name: str = Field(min_length=1, max_length=100)
+    split: Annotated[IIDSplit | DirichletSplit | LabelSplit | OwnerSplit | PartySplit, Field(discriminator="by")]
 
 
 class Cnn(_Strict):
@@ -494,6 +521,9 @@ class Recipe(_Strict):
             value.pop(key, None)
         for key in ("rounds", "workers"):
             value["train"].pop(key)
+        if isinstance(self.data.split, PartySplit):  # every party keeps its rows where it likes
+            for key in ("rows", "holdout"):
+                value["data"]["split"].pop(key)
         if self.identity is not None:  # folders may move; that names are believed only with a signature may not change
             value["identity"] = {"server": self.identity.server}
         return digest_of(canonical_json(value))

@@ -6,6 +6,8 @@ Arguments, as `deploy` writes them into a site's profile:
     home    its identity's folder    grants  everybody's enrolments    kept  where a client remembers what it answered
     registry  the registry, or a copy that is kept fresh (the server's)    outcome  its word about how a job ended
     log  where the log's key lies, and where checkpoints go (the server's, if the recipe has a [log])
+    rows  a client's own rows (if the recipe says that the parties bring them)
+    holdout  the rows that the round server measures with, likewise
 """
 
 from __future__ import annotations
@@ -18,13 +20,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ringfort import data
 from ringfort.app import build
+from ringfort.app.loading import load_here
 from ringfort.app.members import outside, server_of
 from ringfort.app.private import private
 from ringfort.app.recipe import CentralSpec, LogSpec, Recipe, read
 from ringfort.audit.scenario import Scenario
-from ringfort.client.node import LocalClient, client_names
+from ringfort.client.node import LocalClient
 from ringfort.client.sanitise.clients import sanitised
 from ringfort.client.sealed import SealedClient
 from ringfort.core.errors import Incompatible, JobAborted, RingfortError
@@ -75,15 +77,15 @@ class _Place:
 
     @classmethod
     def of(cls, said: dict[str, Any]) -> _Place:
-        recipe = read(Path(said["recipe"]))
+        recipe, party = read(Path(said["recipe"])), client_id(said["party"])
         identity, now = Home(Path(said["home"])).identity(), _now()
         grants = [Grant.decode(path.read_bytes()) for path in sorted(Path(said["grants"]).glob("*.json"))]
         lasting = [grant for grant in grants if grant.enrolment.expires > now]  # who is over takes part in no seal
         return cls(
             recipe,
-            build.scenario(recipe, data.load(recipe.data.name)),
+            build.scenario(recipe, load_here(recipe, party, said)),
             Seeds(recipe.seed),
-            client_id(said["party"]),
+            party,
             Path(said["folder"]),
             identity,
             directory_of(lasting, identity.pins.authority, now),
@@ -131,7 +133,7 @@ def client(said: dict[str, Any]) -> Node:
             rule = build.defence(place.recipe).rule.name
             scenario = private(place.recipe, scenario, rule, place.folder, stack).scenario
     parts = scenario.parts(place.seeds)
-    names = client_names(len(parts))
+    names = scenario.clients(place.seeds)
     if place.party not in names:
         raise Incompatible(f"{place.party} is none of the {len(names)} clients of this recipe")
     rows = scenario.train.take(parts[names.index(place.party)])
@@ -193,7 +195,7 @@ def _serve(place: _Place, said: dict[str, Any], job: Job) -> None:
         made = private(place.recipe, place.scenario, defence.rule.name, place.folder, stack)
         scenario, model = made.scenario, made.scenario.model()
         seal = scenario.seal
-        names = client_names(len(scenario.parts(place.seeds)))
+        names = scenario.clients(place.seeds)
         members = tuple(name for name in names if name in job.calls)
         body = model.schema.encoded_bytes + FRAME_OVERHEAD_BYTES
         largest = body if seal is None else body * _SEALED_FACTOR

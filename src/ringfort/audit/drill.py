@@ -34,7 +34,6 @@ from ringfort.audit.results import (
 )
 from ringfort.audit.scenario import Scenario
 from ringfort.audit.watching import quarantined
-from ringfort.client.node import client_names
 from ringfort.core.docs import section, title
 from ringfort.core.errors import Incompatible, InvalidValue, NothingAdmitted, RingfortError
 from ringfort.core.files import canonical_json
@@ -184,9 +183,14 @@ class Drill:
                 attack.success(lambda inputs: np.zeros(len(inputs), dtype=np.int64), sampled)
 
     @property
+    def everyone(self) -> tuple[ClientId, ...]:
+        """The clients of the federation."""
+        return self.scenario.clients(Seeds(self.seeds[0]))
+
+    @property
     def population(self) -> int:
-        """Clients in the federation."""
-        return len(self.scenario.parts(Seeds(self.seeds[0])))
+        """How many there are."""
+        return len(self.everyone)
 
     @property
     def n(self) -> int:
@@ -195,9 +199,8 @@ class Drill:
 
     def hostile(self, seeds: Seeds) -> tuple[ClientId, ...]:
         """Who the attackers are, drawn from the seeds."""
-        everyone = client_names(self.population)
-        drawn = seeds.child("hostile").permutation(len(everyone))[: self._n_hostile]
-        return tuple(sorted(everyone[i] for i in drawn))
+        drawn = seeds.child("hostile").permutation(self.population)[: self._n_hostile]
+        return tuple(sorted(self.everyone[i] for i in drawn))
 
     @property
     def _n_hostile(self) -> int:
@@ -233,7 +236,7 @@ class Drill:
             title=self.title,
             created=created,
             manifest=manifest,
-            clients=client_names(self.population),
+            clients=self.everyone,
             hostile=self.hostile(seeds),
             rounds=self.scenario.rounds,
             d=self.scenario.model().schema.d,
@@ -311,9 +314,7 @@ class Drill:
         curve = tuple(point(record) for record in records)
         predict = predictor(federation.model, last.params, self.scenario.test)
         honest = [
-            part
-            for name, part in zip(client_names(self.population), self.scenario.parts(seeds), strict=True)
-            if name not in hostile
+            part for name, part in zip(self.everyone, self.scenario.parts(seeds), strict=True) if name not in hostile
         ]
         stops: int | None = getattr(attack, "stops", None)
         yield replace(

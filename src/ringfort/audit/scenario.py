@@ -12,7 +12,7 @@ from ringfort.audit.adversary import LiveDefence, infiltrate
 from ringfort.audit.measure import evaluator
 from ringfort.audit.results import SanitisedRow
 from ringfort.client.guards import Guard
-from ringfort.client.node import LocalClient, local_clients
+from ringfort.client.node import LocalClient, client_names, local_clients
 from ringfort.client.private import Privacy
 from ringfort.client.sanitise import Report, Sanitiser, sanitised
 from ringfort.core.dataset import Dataset
@@ -59,6 +59,7 @@ class Scenario:
         sanitiser: what every honest owner does to its data once, before it trains; None trains on all of them.
         root: data that the server itself holds and trusts, for rules that compare with what it learns there.
         people: whose keys sign every message; None believes every name.
+        names: what the clients are called, in the order of the parts; () calls them client-00, client-01, ...
     """
 
     train: Dataset = field(repr=False)
@@ -80,6 +81,7 @@ class Scenario:
     root: Dataset | None = field(default=None, repr=False)
     sanitiser: Sanitiser | None = None
     people: People | None = None
+    names: tuple[ClientId, ...] = ()
     _outcomes: dict[str, tuple[Dataset, str | None, Report]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -87,6 +89,10 @@ class Scenario:
     def parts(self, seeds: Seeds) -> tuple[I64, ...]:
         """The rows of each client."""
         return self.split(self.train, seeds.under("split"))
+
+    def clients(self, seeds: Seeds) -> tuple[ClientId, ...]:
+        """The clients' names, in the order of their parts."""
+        return self.names or client_names(len(self.parts(seeds)))
 
     def rows(self, seeds: Seeds) -> int:
         """How many names a rule sees in a round: clients, or groups of them."""
@@ -129,7 +135,8 @@ class Scenario:
         `observe` is told what each client set aside.
         """
         model = self.model()
-        clients = local_clients(self.train, self.parts(seeds), model, self.training, seeds, self.privacy, self.guard)
+        parts, names = self.parts(seeds), self.clients(seeds)
+        clients = local_clients(self.train, parts, model, self.training, seeds, self.privacy, self.guard, names)
         reference = None if self.root is None else self._trainer(model, self.root, seeds)
         live = LiveDefence(defence, self.gate, seeds, reference)
         sanitise = None if self.sanitiser is None else self._sanitise(self.sanitiser, observe)

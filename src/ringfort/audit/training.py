@@ -14,9 +14,8 @@ from ringfort.audit.measure import predictor, recall
 from ringfort.audit.results import ClientRow, Manifest, Point, SanitisedRow, TrainResult
 from ringfort.audit.scenario import Scenario
 from ringfort.audit.watching import watch_report
-from ringfort.client.node import client_names
 from ringfort.core.randomness import Seeds
-from ringfort.core.values import Action
+from ringfort.core.values import Action, ClientId
 from ringfort.privacy import Account
 from ringfort.rounds.decisions import Decision
 from ringfort.rounds.fuse import Defence
@@ -157,7 +156,7 @@ def summary(
         curve=tuple(point(record) for record in records),
         accuracy=float(np.mean(predict(scenario.test.inputs) == scenario.test.labels)),
         recall=recall(predict, scenario.test),
-        clients=_client_rows(records[1:], [sum(row) for row in counts]),
+        clients=_client_rows(records[1:], scenario.clients(seeds), [sum(row) for row in counts]),
         model=head.next_model,
         journal_head=head.digest,
         budget_spent=_budget_spent(records, accounts),
@@ -190,9 +189,11 @@ def _budget_spent(records: tuple[RoundRecord, ...], accounts: tuple[Account, ...
     return tuple((number, p["spent"]["epsilon"] / p["budget"]["epsilon"]) for number, p in said)
 
 
-def _client_rows(records: tuple[RoundRecord, ...], examples: list[int]) -> tuple[ClientRow, ...]:
+def _client_rows(
+    records: tuple[RoundRecord, ...], clients: tuple[ClientId, ...], examples: list[int]
+) -> tuple[ClientRow, ...]:
     rows = []
-    for client, held in zip(client_names(len(examples)), examples, strict=True):
+    for client, held in zip(clients, examples, strict=True):
         verdicts = [v for record in records for v in record.verdicts if v.client == client]
         refusals = [r for record in records for r in record.refusals if r.client == client]
         failures = [f for record in records for f in record.failures if f.client == client]

@@ -91,9 +91,10 @@ def local_clients(
     seeds: Seeds,
     privacy: Privacy | None = None,
     guard: Guard | None = None,
+    names: Sequence[ClientId] = (),
 ) -> tuple[LocalClient, ...]:
-    """One honest client per part: each gets a copy of its rows of `data` and a name from `client_names`."""
+    """One honest client per part: each gets a copy of its rows of `data` and a name, by default of `client_names`."""
     return tuple(
         LocalClient(name, model, data.take(rows), training, seeds, privacy, guard)
-        for name, rows in zip(client_names(len(parts)), parts, strict=True)
+        for name, rows in zip(names or client_names(len(parts)), parts, strict=True)
     )

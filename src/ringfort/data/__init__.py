@@ -1,7 +1,8 @@
 """Floor 1: the data sets, verified before they are loaded, and the ways to deal them out to clients."""
 
 from ringfort.data.npz import load_npz
-from ringfort.data.partition import IID, ByLabel, ByOwner, Dirichlet, Partition, describe
+from ringfort.data.own import load_own
+from ringfort.data.partition import IID, ByLabel, ByOwner, ByParty, Dirichlet, Partition, describe
 from ringfort.data.registry import data_folder, fetch, is_present, load, names, source, verify
 from ringfort.data.sources import Check, DataFile, DataSource, Split
 
@@ -9,6 +10,7 @@ __all__ = [
     "IID",
     "ByLabel",
     "ByOwner",
+    "ByParty",
     "Check",
     "DataFile",
     "DataSource",
@@ -21,6 +23,7 @@ __all__ = [
     "is_present",
     "load",
     "load_npz",
+    "load_own",
     "names",
     "source",
     "verify",

@@ -15,9 +15,9 @@ from ringfort.core.checks import positive, whole
 from ringfort.core.dataset import Dataset
 from ringfort.core.errors import Incompatible, InvalidValue
 from ringfort.core.randomness import Seeds
-from ringfort.core.values import I64
+from ringfort.core.values import I64, ClientId
 
-__all__ = ["IID", "ByLabel", "ByOwner", "Dirichlet", "Partition", "describe"]
+__all__ = ["IID", "ByLabel", "ByOwner", "ByParty", "Dirichlet", "Partition", "describe"]
 
 _ALPHA_MIN, _ALPHA_MAX = 1e-3, 1e6
 _ATTEMPTS = 1000
@@ -194,6 +194,29 @@ class ByOwner:
                 f"{self.min_rows} rows, the smallest {held.min()}: lower min_rows, or take those rows out first"
             )
         return _parts(assigned, len(owners))
+
+
+@dataclass(frozen=True, slots=True)
+class ByParty:
+    """The rows that each client brought, by the names that they agreed on. Nothing is random.
+
+    A client whose rows are on another machine gets none here.
+
+    Args:
+        clients: their names, in the order of the federation.
+
+    Raises:
+        Incompatible (RF103): the data set does not say who brought its rows, or names somebody else.
+    """
+
+    clients: tuple[ClientId, ...]
+
+    def __call__(self, dataset: Dataset, seeds: Seeds, /) -> tuple[I64, ...]:  # noqa: ARG002 - a Partition gets seeds
+        """Group the rows by client."""
+        owners = dataset.owners
+        if owners is None or set(owners) - set(self.clients):
+            raise Incompatible(f"{dataset.name} has rows of nobody, or of others than {', '.join(self.clients)}")
+        return tuple(np.flatnonzero(owners == client) for client in self.clients)
 
 
 def describe(parts: tuple[I64, ...], dataset: Dataset) -> I64:

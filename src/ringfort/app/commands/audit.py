@@ -49,9 +49,10 @@ def privacy(
     """
     from datetime import UTC, datetime
 
-    from ringfort import data, report
+    from ringfort import report
     from ringfort.app import build
     from ringfort.app import recipe as recipes
+    from ringfort.app.loading import load
     from ringfort.app.privacy_scenario import plan
     from ringfort.app.results import drill_folder, new_folder, write_provenance
     from ringfort.audit.canary import Verdict
@@ -59,7 +60,7 @@ def privacy(
     from ringfort.core.randomness import Seeds
 
     read = recipes.read(recipe, overrides or ())
-    split = data.load(read.data.name)
+    split = load(read)
     planned = plan(read, build.scenario(read, split), build.defence(read).rule.name, canaries)
     folder = new_folder(drill_folder(out or Path("runs") / f"{recipe.stem}-privacy"))
     manifest = build.manifest(read, split)
@@ -123,6 +124,7 @@ def model(
     from ringfort import data, report
     from ringfort.app import model_audit as audits
     from ringfort.app import recipe as recipes
+    from ringfort.app.loading import load_holdout
     from ringfort.app.results import new_folder
     from ringfort.audit.model import MEASURED, REPAIRS
     from ringfort.core.errors import DataUnavailable, Incompatible, UnknownName
@@ -136,7 +138,7 @@ def model(
         raise Incompatible("give --recipe RECIPE, or --data NAME and --model MODEL")
     if read is None and (name is None or kind is None):
         raise Incompatible("--data NAME and --model MODEL belong together")
-    split = data.load(read.data.name if read is not None else str(name))
+    split = data.load(str(name)) if read is None else load_holdout(read)
     spec = read.model if read is not None else recipes.model(str(kind))
     about = audits.subject(spec, split, seed, trusted=trusted, slices=slices or (), root_of=read)
     manifest = audits.manifest(split, seed, read, spec)

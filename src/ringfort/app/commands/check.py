@@ -93,17 +93,17 @@ def _rows(name: str, recipe: Recipe | None, client: str | None) -> Dataset:
     """The rows to check: a file's, a data set's training part, or one client's share of it."""
     from ringfort import data
     from ringfort.app import build
-    from ringfort.client.node import client_names
+    from ringfort.app.loading import load
     from ringfort.core.errors import Incompatible, UnknownName
     from ringfort.core.randomness import Seeds
 
-    rows = data.load_npz(Path(name)) if name.endswith(".npz") else data.load(name).train
     if client is None:
-        return rows
+        return data.load_npz(Path(name)) if name.endswith(".npz") else data.load(name).train
     if recipe is None or recipe.data.name != name:
         raise Incompatible(f"--client names a share of a recipe's split of {name}: give that --recipe")
+    rows = load(recipe).train
     parts = build.split(recipe)(rows, Seeds(recipe.seed).under("split"))
-    names = client_names(len(parts))
+    names = build.clients(recipe, len(parts))
     wanted = names[int(client)] if client.isdecimal() and int(client) < len(names) else client
     if wanted not in names:
         raise UnknownName.of("client", client, names)

@@ -42,9 +42,10 @@ def drill(
 
     With --must-hold, --fail-on looks at the findings about these walls only.
     """
-    from ringfort import data, report
+    from ringfort import report
     from ringfort.app import build
     from ringfort.app import recipe as recipes
+    from ringfort.app.loading import load
     from ringfort.app.piloted import calibrations
     from ringfort.app.results import drill_folder, new_folder, write_provenance
     from ringfort.audit.drill_findings import drill_findings
@@ -53,7 +54,7 @@ def drill(
 
     read = recipes.read(recipe, overrides or ())
     folder = new_folder(drill_folder(out or Path("runs") / f"{recipe.stem}-drill"))
-    split = data.load(read.data.name)
+    split = load(read)
     plan = build.drill(read, split)
     for wall in must_hold or ():
         if wall not in {w.name for w in plan.walls}:

@@ -149,15 +149,16 @@ def curve(
     """
     from datetime import UTC, datetime
 
-    from ringfort import data, report
+    from ringfort import report
     from ringfort.app import build
     from ringfort.app import recipe as recipes
+    from ringfort.app.loading import load
     from ringfort.app.privacy_curve import curve as drawn
     from ringfort.app.results import drill_folder, new_folder, write_provenance
 
     read = recipes.read(recipe, overrides or ())
     wanted, roots = _numbers("--epsilon", epsilon, float), _numbers("--seeds", seeds, int)
-    split = data.load(read.data.name)
+    split = load(read)
     folder = new_folder(drill_folder(out or Path("runs") / f"{recipe.stem}-curve"))
     manifest = build.manifest(read, split)
     write_provenance(folder, read, manifest)

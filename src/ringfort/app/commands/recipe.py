@@ -31,14 +31,14 @@ def recipe_validate(recipe: RecipePath, overrides: Overrides = None) -> None:
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
-    from ringfort import data
     from ringfort.app import build
     from ringfort.app import recipe as recipes
+    from ringfort.app.loading import load
     from ringfort.app.private import private
     from ringfort.core.randomness import Seeds
 
     read = recipes.read(recipe, overrides or ())
-    split = data.load(read.data.name)
+    split = load(read)
     scenario = build.scenario(read, split)
     if read.drill is not None:
         build.drill(read, split)

@@ -48,9 +48,10 @@ def train(
     """
     from contextlib import ExitStack
 
-    from ringfort import data, report
+    from ringfort import report
     from ringfort.app import build
     from ringfort.app import recipe as recipes
+    from ringfort.app.loading import load
     from ringfort.app.model_audit import deliver
     from ringfort.app.piloted import calibrations
     from ringfort.app.private import private
@@ -63,7 +64,7 @@ def train(
 
     read = recipes.read(recipe, overrides or ())
     folder = new_folder(run_folder(out or Path("runs") / recipe.stem, resume=resume))
-    split = data.load(read.data.name)
+    split = load(read)
     scenario, defence = build.scenario(read, split), build.defence(read)
     manifest = build.manifest(read, split)
     signing = build.signing(read, folder, log_key, checkpoint_to or ())

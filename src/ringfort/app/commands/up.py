@@ -54,9 +54,10 @@ def up(
     from contextlib import ExitStack
     from functools import partial
 
-    from ringfort import data, report
+    from ringfort import report
     from ringfort.app import build
     from ringfort.app import recipe as recipes
+    from ringfort.app.loading import load
     from ringfort.app.members import Members
     from ringfort.app.model_audit import deliver
     from ringfort.app.private import private
@@ -64,7 +65,6 @@ def up(
     from ringfort.app.sites import log_profile
     from ringfort.audit.drill import point
     from ringfort.audit.training import summary
-    from ringfort.client.node import client_names
     from ringfort.core.errors import Incompatible, MissingExtra, UnknownName
     from ringfort.core.randomness import Seeds
     from ringfort.core.values import client_id
@@ -83,11 +83,11 @@ def up(
     members = Members.of(folder, read)
     log_profile(read, folder)
     build.signing(read, folder, None, ())  # no such key, one that others can read, a log that would stop being signed
-    split = data.load(read.data.name)
+    split = load(read)
     scenario, defence, seeds = build.scenario(read, split), build.defence(read), Seeds(read.seed)
     scenario.require(defence, read.defence.f, seeds)
     manifest = build.manifest(read, split)
-    names = client_names(len(scenario.parts(seeds)))
+    names = scenario.clients(seeds)
     for name in without or ():
         if name not in names:
             raise UnknownName.of("client", name, names)
