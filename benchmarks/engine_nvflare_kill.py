@@ -120,6 +120,10 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+class Over(Exception):
+    """The run had finished before its next kill: there is nobody left."""
+
+
 class Up:
     """`ringfort up`, started, killed and started again."""
 
@@ -136,6 +140,8 @@ class Up:
             return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors)
 
     def _require(self) -> None:
+        if self._process.poll() == 0:
+            raise Over
         if self._process.poll() is not None:
             raise RuntimeError(f"ended with {self._process.returncode}: {self.errors.read_text()}")
 
@@ -147,6 +153,7 @@ class Up:
 
     def victim(self, name: str) -> int:
         """The id of who is to die; waits until there is one."""
+        self._require()
         if name == "up":
             return self._process.pid
         kit = self.run / "deployment" / (KILLED_CLIENT if name == "client-job" else "server")
@@ -181,12 +188,13 @@ def trial(folder: Path, kills: Sequence[Kill]) -> dict[str, Any]:
     up = Up(folder)
     seen: list[int] = []
     try:
-        for kill in kills:
-            if not kill.recovering:
-                up.wait_for(max(kill.round, (seen[-1] + 1) if seen else 0))
-            time.sleep(kill.pause_s)
-            up.kill(kill.victim)
-            seen.append(committed(up.run))
+        with contextlib.suppress(Over):
+            for kill in kills:
+                if not kill.recovering:
+                    up.wait_for(max(kill.round, (seen[-1] + 1) if seen else 0))
+                time.sleep(kill.pause_s)
+                up.kill(kill.victim)
+                seen.append(committed(up.run))
         code = up.end()
     finally:
         up.close()
@@ -194,7 +202,7 @@ def trial(folder: Path, kills: Sequence[Kill]) -> dict[str, Any]:
     events = [json.loads(line) for line in (up.run / "engine.jsonl").read_text().splitlines()]
     found = history(up.run)
     return {
-        "kills": [asdict(kill) for kill in kills],
+        "kills": [asdict(kill) for kill in kills[: len(seen)]],
         "committed_at_kill": seen,
         "code": code,
         "stderr": up.errors.read_text()[-2000:],
@@ -283,9 +291,9 @@ def main() -> None:
             }
         result["load"] = os.getloadavg()[0]
         results.append(result)
-        done += len(kills)
+        done += len(result["kills"])
         shown = {key: result[key] for key in ("left_out", "recovery_s", "load", "faults")}
-        print(done, [kill.victim for kill in kills], shown, flush=True)
+        print(done, [kill["victim"] for kill in result["kills"]], shown, flush=True)
         if given.out:
             given.out.parent.mkdir(parents=True, exist_ok=True)
             given.out.write_text(json.dumps(results, indent=1))

@@ -8,11 +8,11 @@ import json
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from ringfort.app.loading import rows_profile
 from ringfort.app.members import DEPLOYMENT, Members
@@ -21,17 +21,19 @@ from ringfort.app.sites import log_profile, outcome_of
 from ringfort.core.errors import EngineError, JobAborted, OutputUnwritable, RingfortError, TransportError
 from ringfort.core.files import canonical_json, write_atomic
 from ringfort.core.values import ClientId
-from ringfort.engine.nvflare.deployment import Deployment, Running
+from ringfort.engine.nvflare.deployment import Running
 from ringfort.engine.nvflare.kit import write_profile
 from ringfort.engine.nvflare.processes import end_orphans
 from ringfort.engine.nvflare.provision import Kits, provision
 from ringfort.rounds.record import RoundRecord
 
-__all__ = ["Event", "Supervisor", "Tail", "deploy", "forget_keys", "supervising"]
+__all__ = ["Event", "Jobs", "Supervisor", "Tail", "deploy", "forget_keys", "supervising"]
 
 FOLDER: Final = DEPLOYMENT
 EVENTS: Final = "engine.jsonl"
 LOCK: Final = ".up.lock"
+JOBS: Final = "jobs"
+"""The jobs that an operator submitted: configuration alone."""
 _JOBS_WITHOUT_PROGRESS: Final = 3
 _POLITE: Final = (signal.SIGINT, signal.SIGTERM)
 _SETTLE_S: Final = 0.3
@@ -183,6 +185,34 @@ class Event:
         }
 
 
+class Jobs(Protocol):
+    """What a supervisor asks of a deployment: `Deployment` on this machine, `Remote` where others run the sites."""
+
+    def start(self, without: Collection[ClientId] = ()) -> None:
+        """Have everybody else connected."""
+        ...
+
+    def submit(self, recipe: str, sites: Collection[ClientId]) -> Running:
+        """Begin a job."""
+        ...
+
+    def watch(self, job: Running, done: Callable[[], bool]) -> None:
+        """Return when it is done; raise JobAborted if it ends before."""
+        ...
+
+    def culprits(self, job: Running) -> tuple[ClientId, ...]:
+        """Whose process ended it."""
+        ...
+
+    def clear(self, job: Running) -> bool:
+        """End what is left of it; whether the server still runs."""
+        ...
+
+    def close(self) -> None:
+        """Have nothing more to do with it until the next `start`."""
+        ...
+
+
 @dataclass
 class Supervisor:
     """Keeps a run going over jobs that end: every job goes on from the last committed round.
@@ -190,6 +220,7 @@ class Supervisor:
     Args:
         deployment: of the run.
         run: its folder.
+        outcome: where the server's process says how a job ended.
         digest: of the recipe.
         clients: everybody who takes part.
         helpers: the seal's; no job runs without them.
@@ -200,8 +231,9 @@ class Supervisor:
         --resume. If several are gone at once, nobody is. Three jobs in a row that commit nothing end the run.
     """
 
-    deployment: Deployment
+    deployment: Jobs
     run: Path
+    outcome: Path
     digest: str
     clients: tuple[ClientId, ...]
     helpers: tuple[ClientId, ...]
@@ -257,19 +289,18 @@ class Supervisor:
 
     def _watch(self, job: Running) -> str | None:
         """Why the job ended, or None if the federation is done."""
-        path = self.run / FOLDER / "outcome.json"
 
         def done() -> bool:
             self.tail.read()
-            return outcome_of(path, job.run) is not None
+            return outcome_of(self.outcome, job.run) is not None
 
         try:
             self.deployment.watch(job, done)
         except JobAborted as error:
-            said = outcome_of(path, job.run)
+            said = outcome_of(self.outcome, job.run)
             if said is None:
                 return error.message
-        said = outcome_of(path, job.run) or {}
+        said = outcome_of(self.outcome, job.run) or {}
         if said.get("status") == "done":
             self.tail.read()
             return None

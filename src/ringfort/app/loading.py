@@ -28,9 +28,9 @@ def load(recipe: Recipe, rows: Mapping[ClientId, Path] | None = None, holdout: P
     """
     name, split = recipe.data.name, recipe.data.split
     if not isinstance(split, PartySplit):
-        if rows:
+        if rows or holdout is not None:
             raise Incompatible(
-                f'the recipe splits the data set {name}: for a client\'s own rows it needs data.split.by = "party"'
+                f'the recipe splits the data set {name}: for somebody\'s own rows it needs data.split.by = "party"'
             )
         return data.load(name)
     if name in data.names():

@@ -7,7 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from ringfort.app.commands.shared import RecipePath, reported, say_written
+from ringfort.app.commands.shared import (
+    Json,
+    Quiet,
+    RecipePath,
+    leave_if_held_back,
+    print_result,
+    reported,
+    say_written,
+)
 
 __all__ = ["app"]
 
@@ -37,27 +45,52 @@ def prepare(
         Path | None, typer.Option("--registry", help="At the server: the registry, or a copy that is kept fresh.")
     ] = None,
     role: Annotated[str, typer.Option("--role", help="client, helper or server.")] = "client",
+    rows: Annotated[
+        Path | None,
+        typer.Option("--rows", metavar="FILE", help="A client's own rows (.npz); by default where the recipe says."),
+    ] = None,
+    holdout: Annotated[
+        Path | None, typer.Option("--holdout", metavar="FILE", help="The server's own rows, likewise.")
+    ] = None,
+    behind_proxy: Annotated[
+        bool, typer.Option("--behind-proxy", help="At the server: a proxy on this machine brings the sites.")
+    ] = False,
     make: Annotated[
         str | None, typer.Option("--make", metavar="MODULE:FUNCTION", help="The site's own node, on its own data.")
     ] = None,
 ) -> None:
-    """Lock a startup kit down (no code from jobs, four classes); say what the site does in a job for this recipe."""
+    """Lock a startup kit down (no code from jobs, four classes); say what the site does in a job for this recipe.
+
+    At the server, the operator's port is then on loopback alone.
+    """
     from ringfort.app import recipe as recipes
+    from ringfort.app.loading import load_here, rows_profile
     from ringfort.app.sites import log_profile
     from ringfort.core.errors import InvalidValue, UnknownName
     from ringfort.core.values import client_id
-    from ringfort.engine.nvflare.kit import lock_down, write_profile
+    from ringfort.engine.nvflare.kit import hide_ports, lock_down, write_profile
 
     if role not in _OWN:
         raise UnknownName.of("role", role, _OWN)
+    if behind_proxy and role != "server":
+        raise InvalidValue("--behind-proxy is the server's: sites listen to nobody")
+    if (rows is not None and role != "client") or (holdout is not None and role != "server"):
+        raise InvalidValue("--rows are a client's and --holdout is the server's: a site has its own data and no other")
     read = recipes.read(recipe)
-    lock_down(kit)
     if (role == "server") != (registry is not None):
         raise InvalidValue("--registry is the server's: it says who may speak; the server needs one, others have none")
     places = {"recipe": recipe, "home": home, "grants": grants, "folder": folder, "kept": folder / "kept"}
     places |= {} if registry is None else {"registry": registry}
     said: dict[str, Any] = {name: str(path.resolve()) for name, path in places.items()} | {"party": client_id(party)}
+    if role != "helper" and make is None:
+        said |= rows_profile(read, None if role == "server" else said["party"])
+        own = {"rows": rows, "holdout": holdout}
+        said |= {name: str(path.resolve()) for name, path in own.items() if path is not None}
+        if "rows" in said or "holdout" in said:
+            load_here(read, said["party"], said)  # a file that does not fit is found here, not in the middle of a job
+    lock_down(kit)
     if role == "server":
+        hide_ports(kit, behind_proxy=behind_proxy)
         said["outcome"] = str((folder / "outcome.json").resolve())
         if (log := log_profile(read, folder)) is not None:
             said["log"] = log
@@ -83,3 +116,68 @@ def job(
     run = f"job-{SecureRandom().token(6).hex()}"
     names = [client_id(name) for name in sites]
     say_written(False, [write_job(out, run, recipes.read(recipe).federation_digest(), names)])
+
+
+@app.command("operate")
+@reported
+def operate(
+    recipe: RecipePath,
+    kit: Annotated[Path, typer.Option("--kit", help="The operator's startup kit.", show_default=False)],
+    server: Annotated[Path, typer.Option("--server", help="The server's startup kit.", show_default=False)],
+    folder: Annotated[
+        Path, typer.Option("--folder", help="The run folder that the server was prepared with.", show_default=False)
+    ],
+    sites: Annotated[
+        list[str], typer.Option("--site", help="Everybody who takes part, helpers too. Repeatable.", show_default=False)
+    ],
+    patience: Annotated[
+        float, typer.Option("--patience", min=1, help="Seconds a job waits for sites that are not connected.")
+    ] = 90.0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last committed round in the folder.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Run a federation over sites that others keep running: submit jobs until the last round, then report.
+
+    To be run on the server's machine, as the user that its process runs as. A job that ends before its time is
+    followed by another, from the last committed round: without the site whose failure ended it, and without those that
+    are not connected, who are asked again for the next one. Ctrl-C ends this command, and the job at the server.
+    """
+    from ringfort import report
+    from ringfort.app import recipe as recipes
+    from ringfort.app.loading import load_holdout
+    from ringfort.app.results import new_folder, run_folder
+    from ringfort.core.errors import MissingExtra, UnknownName
+    from ringfort.core.values import client_id
+
+    try:
+        from ringfort.app.deploy import JOBS, supervising
+        from ringfort.app.distributed import Distributed, interruptions
+        from ringfort.engine.nvflare.remote import Remote
+    except ModuleNotFoundError as error:
+        raise MissingExtra("this needs NVFlare: pip install -c constraints.txt 'ringfort[nvflare]'") from error
+
+    read = recipes.read(recipe)
+    new_folder(run_folder(folder, resume=resume))
+    made = Distributed.of(read, load_holdout(read), folder)
+    everybody = (*made.clients, *made.helpers)
+    for name in sites:
+        if name not in everybody:
+            raise UnknownName.of("site", name, everybody)
+    names = [client_id(name) for name in sites]
+    left_out = {name for name in made.clients if name not in names}
+    with supervising(folder):
+        made.prepare()
+        remote = Remote(kit, server, names, made.helpers, folder / JOBS, patience)
+        with report.TrainProgress(quiet=quiet) as progress:
+            try:
+                events = made.supervise(remote, folder / "outcome.json", left_out, progress)
+            finally:
+                remote.close()
+        said = ("Every site ran on its owner's machine, in its owner's hands.", *interruptions(events))
+        result, written, code = made.report(lambda _: said)
+    print_result(report.report_json(result) if as_json else report.train_summary(result))
+    say_written(quiet, written)
+    leave_if_held_back(written[0], code)

@@ -50,8 +50,6 @@ def up(
     The run folder and the report are those of `train`. Every process ends with this command, also on Ctrl-C.
     With [identity] it takes the members and the registry that are there; without, everybody is enrolled for this run.
     """
-    import time
-    from contextlib import ExitStack
     from functools import partial
 
     from ringfort import report
@@ -59,84 +57,41 @@ def up(
     from ringfort.app import recipe as recipes
     from ringfort.app.loading import load
     from ringfort.app.members import Members
-    from ringfort.app.model_audit import deliver
-    from ringfort.app.private import private
-    from ringfort.app.results import new_folder, run_folder, write_provenance
+    from ringfort.app.results import new_folder, run_folder
     from ringfort.app.sites import log_profile
-    from ringfort.audit.drill import point
-    from ringfort.audit.training import summary
-    from ringfort.core.errors import Incompatible, MissingExtra, UnknownName
-    from ringfort.core.randomness import Seeds
-    from ringfort.core.values import client_id
-    from ringfort.rounds.journal import Journal
+    from ringfort.core.errors import MissingExtra
 
     try:
-        from ringfort.app.deploy import Supervisor, Tail, deploy, forget_keys, supervising
+        from ringfort.app.deploy import FOLDER, deploy, forget_keys, supervising
+        from ringfort.app.distributed import Distributed
         from ringfort.engine.nvflare.deployment import Deployment
     except ModuleNotFoundError as error:
         raise MissingExtra("`ringfort up` needs NVFlare: pip install -c constraints.txt 'ringfort[nvflare]'") from error
 
-    started = time.monotonic()
     more = [] if clients is None else [f"data.split.clients={clients}"]
     read = recipes.read(recipe, [*(overrides or ()), *more])
     folder = new_folder(run_folder(out or Path("runs") / recipe.stem, resume=resume))
     members = Members.of(folder, read)
     log_profile(read, folder)
     build.signing(read, folder, None, ())  # no such key, one that others can read, a log that would stop being signed
-    split = load(read)
-    scenario, defence, seeds = build.scenario(read, split), build.defence(read), Seeds(read.seed)
-    scenario.require(defence, read.defence.f, seeds)
-    manifest = build.manifest(read, split)
-    names = scenario.clients(seeds)
-    for name in without or ():
-        if name not in names:
-            raise UnknownName.of("client", name, names)
-    helpers = () if scenario.seal is None else scenario.seal.helpers()
-    members.require(names, helpers)
+    made = Distributed.of(read, load(read), folder)
+    left_out = made.named(without or [])
+    members.require(made.clients, made.helpers)
     with supervising(folder):
-        with Journal(folder) as journal:  # a run of another recipe is found before anything starts
-            if journal.head is not None and journal.head.recipe != scenario.recipe:
-                raise Incompatible("the folder holds a run of another recipe: name its recipe.toml, or write elsewhere")
-            write_provenance(folder, read, manifest)
-        with ExitStack() as stack:
-            private(read, scenario, defence.rule.name, folder, stack)  # refuses what [privacy] cannot promise
-        kits = deploy(folder, read, members, names, helpers, scenario.recipe)
+        made.prepare()
+        kits = deploy(folder, read, members, made.clients, made.helpers, made.scenario.recipe)
+        refresh = partial(members.collect, (*made.clients, *made.helpers))
         with report.TrainProgress(quiet=quiet) as progress:
-
-            def observe(record: RoundRecord) -> None:
-                if record.round == 0:
-                    progress.start("train", read.title, scenario.rounds)
-                progress.advance("train", point(record))
-
-            tail = Tail(folder, observe)
             try:
-                with Deployment(kits, folder / "deployment" / "jobs") as deployment:
-                    left_out = {client_id(name) for name in without or ()}
-                    refresh = partial(members.collect, (*names, *helpers))
-                    supervisor = Supervisor(
-                        deployment, folder, scenario.recipe, names, helpers, tail, left_out, refresh=refresh
-                    )
-                    supervisor.go()
+                with Deployment(kits, folder / FOLDER / "jobs") as deployment:
+                    outcome = folder / FOLDER / "outcome.json"
+                    events = made.supervise(deployment, outcome, left_out, progress, refresh)
             finally:
                 forget_keys(folder)
-            progress.finish("train", None)
-        with ExitStack() as stack, Journal(folder) as journal:
-            made = private(read, scenario, defence.rule.name, folder, stack)
-            result, model = summary(
-                made.scenario,
-                defence,
-                seeds,
-                journal,
-                title=read.title,
-                manifest=manifest,
-                started=started,
-                release=made.release,
-                clients=_said(supervisor.events, members, names, journal.stream()),
-            )
-            written, code = deliver(read, split, folder, model, result)
+        said = partial(_said, events, members, made.clients)
+        result, written, code = made.report(lambda journal: said(journal.stream()))
     print_result(report.report_json(result) if as_json else report.train_summary(result))
-    records = ["rounds.jsonl", *(["checkpoints.jsonl"] if read.log else [])]
-    say_written(quiet, [*written, *(folder / name for name in records)])
+    say_written(quiet, written)
     leave_if_held_back(written[0], code)
 
 
@@ -144,16 +99,14 @@ def _said(
     events: list[Event], members: Members, names: tuple[ClientId, ...], records: Iterable[RoundRecord]
 ) -> tuple[str, ...]:
     """What the report must say: where the clients lived, jobs that ended before their time, who may not speak now."""
+    from ringfort.app.distributed import interruptions
+
     keys = "signatures and certificates" if members.ours else "enrolments and signatures"
     lines = [
         f"All processes were one user's on one machine: {keys} are real, that only its owner holds "
         "a key is simulated. Nothing proves that a name is a person or a hospital of its own.",
-        "Any enrolled client can end a job by letting its process die; the run then goes on without it.",
+        *interruptions(events),
     ]
-    for event in events:
-        if event.what == "ended":
-            whose = f" Left out since: {', '.join(event.culprits)}." if event.culprits else ""
-            lines.append(f"After round {max(event.round, 0)} a job ended before its time: {event.why}.{whose}")
     silenced = members.silenced(names)
     asked = [record.cohort for record in records if record.round] if silenced else []
     for name, why in silenced.items():

@@ -9,9 +9,10 @@ from typing import Any, Final
 from ringfort.core.errors import InvalidValue
 from ringfort.core.files import canonical_json, write_atomic
 
-__all__ = ["ALLOWED", "PROFILE", "lock_down", "write_profile"]
+__all__ = ["ALLOWED", "PROFILE", "hide_ports", "lock_down", "write_profile"]
 
 PROFILE: Final = "ringfort.json"
+_LOOPBACK: Final = "127.0.0.1"
 
 ALLOWED: Final = (
     "nvflare.collab.runtime.controller.CollabController",
@@ -57,6 +58,29 @@ def lock_down(kit: Path) -> None:
     policy = {"format_version": "1.0", "permissions": dict.fromkeys(("project_admin", "lead"), rights)}
     write_atomic(local / "resources.json", json.dumps(resources, indent=2).encode())
     write_atomic(local / "authorization.json", json.dumps(policy, indent=2).encode())
+
+
+def hide_ports(kit: Path, *, behind_proxy: bool) -> None:
+    """Let a server's NVFlare listen for its operator on loopback alone; otherwise it does so on every address.
+
+    Args:
+        kit: the server's startup kit.
+        behind_proxy: listen for the sites on loopback, too: a proxy on this machine carries their connections there.
+
+    Raises:
+        InvalidValue (RF104): the folder is no server's startup kit.
+    """
+    path = kit / "startup" / "fed_server.json"
+    try:
+        said = json.loads(path.read_bytes())
+        (server,) = said["servers"]
+        server["admin_host"] = _LOOPBACK
+        port = int(str(server["service"]["target"]).rpartition(":")[2])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidValue(f"{kit} is no server's startup kit: {path} does not name one server") from error
+    if behind_proxy:
+        server["service"]["target"] = f"{_LOOPBACK}:{port}"
+    write_atomic(path, json.dumps(said, indent=2).encode())
 
 
 def write_profile(kit: Path, recipe: str, make: str, arguments: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 
 from ringfort.core.errors import TransportError
 
-__all__ = ["Site", "children_of", "end_orphans", "running"]
+__all__ = ["Site", "children_of", "end_one", "end_orphans", "running"]
 
 _GRACE_S: Final = 3.0
 _DEAD_S: Final = 10.0
@@ -102,12 +102,7 @@ class Site:
 
     def end_child(self, pid: int) -> None:
         """End one process of this site at once, if it is one, and wait until it is gone."""
-        if not _belongs(pid, self.kit):
-            return
-        _signal([pid], signal.SIGKILL)
-        until = time.monotonic() + _GRACE_S
-        while running(pid) and time.monotonic() < until:
-            time.sleep(0.01)
+        end_one(pid, self.kit)
 
     def _family(self) -> set[int]:
         """Parent, children, and job processes that outlived their parent."""
@@ -136,6 +131,11 @@ def end_orphans(folder: Path) -> int:
     """End the processes of kits below a folder that a killed supervisor left behind; how many there were."""
     kits = list(folder.iterdir()) if folder.is_dir() else []
     return _end_all(lambda: {pid for pid in _processes() if running(pid) and any(_belongs(pid, kit) for kit in kits)})
+
+
+def end_one(pid: int, kit: Path) -> None:
+    """End one process of this kit, if it is one, and wait until it is gone."""
+    _end_all(lambda: {pid} if running(pid) and _belongs(pid, kit) else set())
 
 
 def _end_all(find: Callable[[], set[int]]) -> int:

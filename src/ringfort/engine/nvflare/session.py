@@ -25,12 +25,13 @@ class Session:
         kit: the operator's.
         within_s: how long the server may take to answer.
         alive: raises once there is no use in waiting any longer.
+        name: the operator's, as its certificate has it.
 
     Raises:
         TransportError (RF602): no answer in time.
     """
 
-    def __init__(self, kit: Path, within_s: float, alive: Callable[[], None]) -> None:
+    def __init__(self, kit: Path, within_s: float, alive: Callable[[], None], name: str = ADMIN) -> None:
         from nvflare.fuel.flare_api.flare_api import new_secure_session
 
         logging.getLogger("nvflare").setLevel(logging.CRITICAL)
@@ -39,7 +40,7 @@ class Session:
             alive()
             try:
                 with contextlib.redirect_stdout(io.StringIO()):  # it talks
-                    self._session: Any = new_secure_session(ADMIN, str(kit), timeout=5.0)
+                    self._session: Any = new_secure_session(name, str(kit), timeout=5.0)
                 return
             except Exception as error:
                 if time.monotonic() > until:
