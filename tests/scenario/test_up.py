@@ -74,6 +74,14 @@ def both(folder, recipe):
     return here, there
 
 
+def history(run, *more):
+    """What clients kept against what the server wrote, as an auditor's command says it."""
+    words = kill.command("log", "receipts", str(run), "--json", *map(str, more))
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 def params(run):
     raw = (run / "model.safetensors").read_bytes()
     return np.frombuffer(raw[8 + int.from_bytes(raw[:8], "little") :], np.float32)
@@ -87,8 +95,8 @@ def test_a_plain_run_is_bit_for_bit_that_of_one_process(tmp_path):
     left = [path for path in (there / "deployment").rglob("*.key*") if path.is_file()]
     assert not left, "private keys outlived the deployment"
     assert not list((there / "members" / "authority").glob("*.key.pem"))
-    found = kill.history(there)
-    assert (found.faults, found.counted) == ((), 8), "what both sides signed does not fit the journal"
+    found = history(there)
+    assert (found["counted"], len(found["checked"])) == (8, 4), "what both sides signed does not fit the journal"
     assert {path.name for path in here.iterdir()} <= {path.name for path in there.iterdir()}
 
 
@@ -147,6 +155,8 @@ def test_checkpoints_go_on_and_verify_after_kill_9_of_the_servers_job(tmp_path):
     sizes = [checkpoint.size for checkpoint in read_checkpoints(run / "checkpoints.jsonl")[0]]
     assert sizes == sorted(sizes)
     assert set(sizes) == set(range(1, kill.ROUNDS + 2)), "every round has its own"
+    kept = history(run)
+    assert (len(kept["checked"]), kept["counted"]) == (4, 4 * kill.ROUNDS)
     told = {path.relative_to(run) for path in run.rglob("*") if path.is_file() and b"log.key" in path.read_bytes()}
     ours = {Path(name) for name in ("recipe.toml", "manifest.json", "report.html", "report.json")}
     assert told - ours == {Path("deployment/server/local/ringfort.json")}, "the key's place is the server's to know"
@@ -176,6 +186,12 @@ def test_a_client_that_is_revoked_while_an_organisations_members_run_is_out_of_t
     assert "(before). It was asked in 0 of" in lines[1]
     assert "client-02 was revoked" in (tmp_path / "run" / "report.html").read_text()
     assert not (tmp_path / "run" / "members").exists(), "nobody was enrolled anew"
+    kept = history(tmp_path / "run", "--registry", known.registry, "--authority", known.folder / "homes" / "client-00")
+    assert kept["checked"] == names[:3]
+    last = records[len(asked) - 1]  # its receipt would have come with the next request
+    unheard = sum(verdict.client == "client-02" for verdict in last.verdicts)
+    assert kept["counted"] == sum(len(record.verdicts) for record in records) - unheard
+    assert kept["unacknowledged"] == 1
 
 
 def ours(folder):

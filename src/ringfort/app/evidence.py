@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from ringfort.app import recipe as recipes
-from ringfort.app.members import EARLIER, MEMBERS, PUBLIC, server_of
+from ringfort.app.members import EARLIER, ENDED, MEMBERS, PUBLIC, server_of
 from ringfort.audit.history import Keys
 from ringfort.core.errors import InvalidValue
 from ringfort.core.seal import COORDINATOR
@@ -79,7 +79,7 @@ def keys_of(run: Path, registry: Path | None, authority: bytes | None, server: C
             earlier = sorted((run / MEMBERS / EARLIER).glob(f"*/{PUBLIC}"))
             keys = _keys(own / REGISTRY_FILE, Home(run / MEMBERS / "homes" / server).pins().authority, server)
             for public in earlier:
-                keys = keys.beside(_keys(public.with_name(REGISTRY_FILE), authority_key(str(public)), server))
+                keys = keys.beside(_keys(public.with_name(ENDED), authority_key(str(public)), server))
             return keys
         registry = own / REGISTRY_FILE
     if authority is None:

@@ -22,12 +22,13 @@ from ringfort.identity.keyfiles import private_folder, write_secret
 from ringfort.identity.registry import REGISTRY_FILE
 from ringfort.identity.times import stamp
 
-__all__ = ["DEPLOYMENT", "EARLIER", "MEMBERS", "PUBLIC", "Members", "outside", "server_of"]
+__all__ = ["DEPLOYMENT", "EARLIER", "ENDED", "MEMBERS", "PUBLIC", "Members", "outside", "server_of"]
 
 DEPLOYMENT: Final = "deployment"
 MEMBERS: Final = "members"
 EARLIER: Final = "earlier"
 """Below the members: registries of enrolments that ended before the run did."""
+ENDED: Final = "ended.jsonl"
 PUBLIC: Final = "authority.pub"
 """Beside a registry that was made for a run: its authority's public key."""
 _LIFE: Final = timedelta(days=1)
@@ -170,6 +171,8 @@ def _enrol(members: Path, clients: tuple[ClientId, ...], helpers: tuple[ClientId
     members.mkdir(mode=0o700, exist_ok=True)
     if at.exists() and not list(at.glob("*.key.pem")):  # or it was cut while everybody was being enrolled
         private_folder(members / EARLIER)
+        if (at / REGISTRY_FILE).exists():
+            (at / REGISTRY_FILE).rename(at / ENDED)  # no deny list any more
         at.rename(members / EARLIER / SecureRandom().token(8).hex())
     for folder in (at, members / "homes", members / "grants"):
         shutil.rmtree(folder, ignore_errors=True)

@@ -384,6 +384,8 @@ class Federation:
                 f"round {number}: all {len(members)} clients are quarantined or revoked, so nobody can be asked; "
                 "look at `ringfort client list`, release whom you trust, and go on with --resume"
             )
+        if self.release is not None:
+            self.release.require_population(len(free))
         source = self.seeds if self.release is None else SecureRandom()
         if self.rate is not None:  # the same coins whoever is barred
             drawn = draw(members, number, source, rate=self.rate)

@@ -10,7 +10,7 @@ from ringfort.core.failpoints import failpoint
 from ringfort.core.randomness import SecureRandom
 from ringfort.core.values import F32
 from ringfort.core.views import Rows
-from ringfort.privacy import AdaptiveClip, CentralNoise, Ledger, NoClaim, claim_for
+from ringfort.privacy import AdaptiveClip, CentralNoise, FixedCohort, Ledger, NoClaim, claim_for
 
 __all__ = ["TARIFF", "PrivateRelease"]
 
@@ -40,6 +40,20 @@ class PrivateRelease:
         claim = claim_for(self.mechanism, rule, "rows", 1)
         if isinstance(claim, NoClaim):
             raise Incompatible(f"central noise promises nothing here: {claim.reason}")
+
+    def require_population(self, members: int) -> None:
+        """Refuse to draw from fewer clients than the accountant counts on: each would take part more often.
+
+        Raises:
+            Incompatible (RF103): a fixed cohort, and some of the population cannot be asked.
+        """
+        sampling = self.mechanism.sampling
+        if isinstance(sampling, FixedCohort) and members < sampling.of:
+            raise Incompatible(
+                f"the ledger counts on cohorts of {sampling.size} out of {sampling.of} clients, and {members} can be "
+                "asked, so each would take part more often: bring the others back, draw with train.rate instead, or "
+                "begin a new run with those who are left"
+            )
 
     def step(self, view: Rows | None, d: int, number: int, last: dict[str, Any]) -> tuple[F32, dict[str, Any]]:
         """Charge, then release.

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from ringfort.audit.history import Keys, check_history, read_kept, read_taken
 from ringfort.client.node import client_names
 from ringfort.testing import enrol
 
@@ -39,7 +38,7 @@ def trained(ringfort, recipe):
 
 
 @pytest.mark.parametrize("seal", SEALS)
-def test_a_run_behind_signatures(trained, people, seal):
+def test_a_run_behind_signatures(ringfort, trained, people, seal):
     rule, f = SEALS[seal]
     result = trained(people, seal, f"defence.rule={rule}", f"defence.f={f}", "train.workers=2")
     assert result.exit_code == 0, result.stderr
@@ -47,11 +46,14 @@ def test_a_run_behind_signatures(trained, people, seal):
     assert not any("not authenticated" in said for said in value["not_covered"])
     assert any("Names are authenticated" in said for said in value["protections"])
     assert any("All keys were on this machine" in said for said in value["not_covered"])
-    keys = Keys.of(people.view().state(datetime.now(UTC)), people.authority, people.server)
-    kept = [read_kept(name, Path("out/clients") / name) for name in NAMES]
-    history = check_history(Path("out"), read_taken(Path("out")), kept, keys)
-    assert history.faults == ()
-    assert (history.counted, history.unacknowledged) == (30, 0)
+    checked = ringfort(
+        "log", "receipts", "out", "--registry", people.registry, "--authority", people.authority.hex(), "--json"
+    )
+    assert checked.exit_code == 0, checked.stderr
+    history = json.loads(checked.stdout)
+    assert history["faults"] == []
+    assert history["checked"] == list(NAMES)
+    assert (history["counted"], history["unacknowledged"]) == (30, 0)
 
 
 def test_signatures_change_no_bit_of_the_model(trained, people, ringfort, recipe):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
+from typer.testing import CliRunner
 
 pytest.importorskip("nvflare")
 
@@ -16,6 +17,7 @@ from ringfort.app import build, sites
 from ringfort.app import recipe as recipes
 from ringfort.app.commands.up import _said
 from ringfort.app.deploy import deploy
+from ringfort.app.main import app
 from ringfort.app.members import Members
 from ringfort.client.node import client_names
 from ringfort.core.errors import Incompatible, RingfortError, UnknownClient
@@ -358,3 +360,34 @@ def test_without_identity_everybody_is_enrolled_for_the_run(tmp_path):
     assert os.stat(up.run / "members").st_mode & 0o077 == 0
     assert not list((up.run / "members" / "authority").glob("*.key.pem"))
     assert _said([], up.members, NAMES, [])[-1].startswith("Any enrolled client")
+
+
+def receipts(run, *more):
+    done = CliRunner().invoke(app, ["log", "receipts", str(run), "--json", *map(str, more)])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_receipts_of_members_who_were_enrolled_anew_still_count(tmp_path, monkeypatch):
+    up = Up(tmp_path)
+    assert up.job(lambda number: "end" if number == 10 else None)["status"] == "aborted"
+    first = (up.run / "members" / "homes" / "coordinator" / "grant.json").read_bytes()
+    monkeypatch.setattr("ringfort.app.members._HOUR", timedelta(days=2))  # nobody is enrolled for that long
+    up = Up(tmp_path)
+    assert (up.run / "members" / "homes" / "coordinator" / "grant.json").read_bytes() != first
+    assert up.job()["status"] == "done"
+    found = receipts(up.run)
+    assert (found["checked"], found["counted"], found["missing"]) == (list(NAMES), 16, {})
+    assert not list((up.run / "members").rglob("authority*.key.pem"))
+
+
+@pytest.mark.parametrize(
+    ("where", "neighbouring", "ledgers"), [("local", "replace-one", 4), ("central", "replace-one", 1)]
+)
+def test_receipts_compare_every_ledger(tmp_path, where, neighbouring, ledgers):
+    known = people(tmp_path)
+    spec = f'where = "{where}"\nepsilon = 50.0\ndelta = 0.01\nnoise_multiplier = 4.0\nclip_norm = 1.0\n'
+    up = Up(tmp_path, f'{table(known)}[privacy]\n{spec}neighbouring = "{neighbouring}"\n')
+    assert up.job()["status"] == "done"
+    found = receipts(up.run, "--registry", known.registry, "--authority", known.folder / "homes" / "client-00")
+    assert (found["ledgers"], found["counted"], found["clients"]) == (ledgers, 16, list(NAMES))

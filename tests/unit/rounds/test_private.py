@@ -20,6 +20,7 @@ from ringfort.privacy import (
     DistributedNoise,
     Everyone,
     FixedClip,
+    FixedCohort,
     Ledger,
     LocalNoise,
     Neighbouring,
@@ -216,3 +217,36 @@ def test_a_private_client_does_not_say_how_much_it_holds(tmp_path):
         for client in (private, replace(private, privacy=None))
     ]
     assert claims == [1, 30]
+
+
+class Leaving(InProcess):
+    """Its first client cannot be asked from round 3 on: revoked, expired, or left out by an engine."""
+
+    left = False
+
+    def members(self):
+        return super().members()[1 if self.left else 0 :]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "drawn", "charged"),
+    [(FixedCohort(3, N), {"cohort": 3}, 2), (Poisson(0.5, N), {"rate": 0.5}, 4), (Everyone(N), {}, 4)],
+    ids=["fixed", "poisson", "everyone"],
+)
+def test_a_fixed_cohort_is_never_drawn_from_fewer_than_are_counted(toy, tmp_path, private, sampling, drawn, charged):
+    how = CentralNoise(FixedClip(0.5), 1.0, sampling, Neighbouring.REPLACE)
+    exchange = Leaving(toy.local_clients(N))
+    budget = Budget(1e3, 1e-3, Neighbouring.REPLACE, Unit.CLIENT)
+    with Ledger(tmp_path / "privacy.jsonl", "run", budget, {TARIFF: how.event}) as ledger:
+        made = toy.federation(exchange=exchange, release=PrivateRelease(how, ledger), rounds=4, **drawn)
+
+        def run():
+            for state in made.states():
+                exchange.left = state.record.round >= 2
+
+        if charged < 4:
+            with pytest.raises(Incompatible, match="cohorts of 3 out of 12 clients, and 11 can be asked"):
+                run()
+        else:
+            run()
+        assert len(ledger.account.entries) == charged
