@@ -16,7 +16,7 @@ def names_in(path):
 
 
 def test_every_named_test_exists():
-    named = re.findall(r"`((?:abuse|unit)/[a-z_/]+\.py)::(test_\w+)`", TABLE)
+    named = re.findall(r"`((?:abuse|unit|scenario)/[a-z_/]+\.py)::(test_\w+)`", TABLE)
     assert len(named) > 50
     for file, test in named:
         path = ROOT / "tests" / (f"scenario/{file}" if file.startswith("abuse") else file)
