@@ -44,6 +44,7 @@ from ringfort.identity.home import Identity
 from ringfort.rounds.checkpoint import Signing
 from ringfort.rounds.decisions import Decisions
 from ringfort.rounds.journal import Journal
+from ringfort.rounds.places import place
 from ringfort.rounds.sealing import ServerSide
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def log_profile(recipe: Recipe, run: Path) -> dict[str, Any] | None:
 
     Raises:
         Incompatible (RF103): a place or a key that a server's process cannot have.
+        InvalidValue (RF104): a place that names a program.
     """
     spec = recipe.log
     if spec is None:
@@ -111,7 +113,9 @@ def log_profile(recipe: Recipe, run: Path) -> dict[str, Any] | None:
             "log.to names standard output, and that of a server's process is a file of NVFlare's in the run: name a "
             "file that the server cannot rewrite, or use `ringfort train`"
         )
-    to = [text if text.startswith("exec:") else str(outside(run, Path(text), f"log.to {text!r}")) for text in spec.to]
+    for text in spec.to:
+        place(text, commands=False)
+    to = [str(outside(run, Path(text), f"log.to {text!r}")) for text in spec.to]
     return {"key": str(outside(run, Path(spec.key), "log.key")), "to": to}
 
 

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ringfort.app.main import app
+from ringfort.identity.keyfiles import new_signing_key
 
 ROOT = Path(__file__).parents[3]
 UNITS = sorted((ROOT / "deploy").glob("*.service"))
@@ -110,3 +111,19 @@ def test_doctor_exits_by_what_it_finds(tmp_path):
     (tmp_path / "start.sh").write_text("# flower-supernode\n[tool.flwr]\n")
     assert CliRunner().invoke(app, ["doctor", str(tmp_path)]).exit_code == 0
     assert CliRunner().invoke(app, ["doctor", str(tmp_path), "--fail-on", "medium"]).exit_code == 1
+
+
+def test_the_logs_key_is_the_servers_to_know(kit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = tmp_path / "logged.toml"
+    recipe.write_text(RECIPE.read_text() + '\n[log]\nkey = "log.key"\nto = ["outside.jsonl"]\n')
+    server = ("--recipe", str(recipe), "--as", "coordinator", "--role", "server", "--registry", "registry.jsonl")
+    missing = prepare(kit, *server)
+    assert (missing.exit_code, "log.key" in missing.stderr) == (2, True)
+    assert not (kit / "local" / "ringfort.json").exists()
+    new_signing_key(tmp_path / "log.key")
+    assert prepare(kit, *server).exit_code == 0
+    said = json.loads((kit / "local" / "ringfort.json").read_text())["arguments"]
+    assert said["log"] == {"key": str(tmp_path / "log.key"), "to": [str(tmp_path / "outside.jsonl")]}
+    assert prepare(kit, "--recipe", str(recipe)).exit_code == 0
+    assert "log" not in json.loads((kit / "local" / "ringfort.json").read_text())["arguments"]

@@ -63,6 +63,7 @@ def prepare(
 
     At the server, the operator's port is then on loopback alone.
     """
+    from ringfort.app import build
     from ringfort.app import recipe as recipes
     from ringfort.app.loading import load_here, rows_profile
     from ringfort.app.sites import log_profile
@@ -93,6 +94,7 @@ def prepare(
         hide_ports(kit, behind_proxy=behind_proxy)
         said["outcome"] = str((folder / "outcome.json").resolve())
         if (log := log_profile(read, folder)) is not None:
+            build.signing(read, folder, None, ())  # the key is here, and nobody else's to read
             said["log"] = log
     write_profile(kit, read.federation_digest(), make or _OWN[role], said)
     say_written(False, [kit / "local" / name for name in ("resources.json", "authorization.json", "ringfort.json")])
