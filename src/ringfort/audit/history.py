@@ -10,7 +10,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -108,9 +108,16 @@ class Keys:
         """These and those of another federation under which the same run was; the server's name is this one's."""
         return Keys({**other.owners, **self.owners}, self.authorities | other.authorities, self.server)
 
-    def directories(self, name: ClientId) -> list[Directory]:
+    def directories(self, name: ClientId) -> Sequence[Directory]:
         """One for each key that this name ever had."""
-        return [Directory({name: bytes.fromhex(key)}) for key, owner in self.owners.items() if owner == name]
+        return self._directories.get(name, ())
+
+    @cached_property
+    def _directories(self) -> Mapping[ClientId, Sequence[Directory]]:
+        found: dict[ClientId, list[Directory]] = defaultdict(list)
+        for key, owner in self.owners.items():
+            found[owner].append(Directory({owner: bytes.fromhex(key)}))
+        return dict(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -353,6 +353,13 @@ class TestRefused:
         assert (result.exit_code, "client-03 has no enrolment" in result.stderr) == (2, True), result.stderr
         assert not Path("out/deployment").exists()
 
+    def test_whoever_is_left_out_by_name_need_not_be_enrolled(self, tmp_path, ringfort, monkeypatch):
+        few = enrol(tmp_path / "few", NAMES[:3], datetime.now(UTC))
+        (tmp_path / "r.toml").write_text(RECIPE + table(few))
+        monkeypatch.setattr("ringfort.app.deploy.deploy", Mock(side_effect=Incompatible("it would start")))
+        result = ringfort("up", tmp_path / "r.toml", "-q", "--out", "out", "--without", "client-03")
+        assert "it would start" in result.stderr, result.stderr
+
 
 def test_without_identity_everybody_is_enrolled_for_the_run(tmp_path):
     up = Up(tmp_path)

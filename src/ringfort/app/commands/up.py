@@ -76,7 +76,7 @@ def up(
     build.signing(read, folder, None, ())  # no such key, one that others can read, a log that would stop being signed
     made = Distributed.of(read, load(read), folder)
     left_out = made.named(without or [])
-    members.require(made.clients, made.helpers)
+    members.require([name for name in made.clients if name not in left_out], made.helpers)
     with supervising(folder):
         made.prepare()
         kits = deploy(folder, read, members, made.clients, made.helpers, made.scenario.recipe)
