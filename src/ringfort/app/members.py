@@ -105,12 +105,12 @@ class Members:
             UnknownClient (RF202): the server or a helper may not speak now.
             BrokenChain (RF701): the registry cannot be believed.
         """
-        if self.ours:
-            return
         servers = (self.server, *helpers)
         everybody = (*clients, *servers[1:])
         if self.server in everybody:
-            raise Incompatible(f"{self.server} is the server's name and a client's or helper's: enrol another server")
+            raise Incompatible(f"{self.server} is the server's name and a client's or helper's: one needs another name")
+        if self.ours:
+            return
         self._people().require(everybody)
         state = self._people().view().state(datetime.now(UTC))
         for name in servers:

@@ -20,10 +20,10 @@ from ringfort.app.deploy import deploy
 from ringfort.app.main import app
 from ringfort.app.members import Members
 from ringfort.client.node import client_names
-from ringfort.core.errors import Incompatible, RingfortError, UnknownClient
+from ringfort.core.errors import Incompatible, InvalidValue, RingfortError, UnknownClient
 from ringfort.engine.in_process import answer
 from ringfort.engine.nvflare.job import write_job
-from ringfort.engine.nvflare.provision import Kits
+from ringfort.engine.nvflare.provision import Kits, provision
 from ringfort.engine.packed import pack
 from ringfort.identity import Quota, Role, Subject
 from ringfort.identity.keyfiles import new_signing_key, write_secret
@@ -336,6 +336,11 @@ class TestRefused:
         with pytest.raises(Incompatible, match="eve is enrolled as a client"):
             self.require(tmp_path, table(more, "eve"))
 
+    def test_no_client_has_the_servers_name(self, tmp_path):
+        (tmp_path / "recipe.toml").write_text(RECIPE)
+        with pytest.raises(Incompatible, match="coordinator is the server's name"):
+            Members.of(tmp_path / "run", recipes.read(tmp_path / "recipe.toml")).require(("ada", "coordinator"), ())
+
     def test_a_seals_server_is_the_coordinator(self, tmp_path):
         known = enrol(tmp_path / "people", NAMES, datetime.now(UTC), servers=("north",))
         with pytest.raises(Incompatible, match="enrol it under that name"):
@@ -398,3 +403,9 @@ def test_receipts_compare_every_ledger(tmp_path, where, neighbouring, ledgers):
     assert up.job()["status"] == "done"
     found = receipts(up.run, "--registry", known.registry, "--authority", known.folder / "homes" / "client-00")
     assert (found["ledgers"], found["counted"], found["clients"]) == (ledgers, 16, list(NAMES))
+
+
+@pytest.mark.parametrize("name", ["server", "admin", "jobs", "grants", "localhost"])
+def test_no_client_is_called_like_a_folder_of_the_deployment(tmp_path, name):
+    with pytest.raises(InvalidValue, match=f"called '{name}'"):
+        provision(tmp_path / "deployment", ("ada", name))

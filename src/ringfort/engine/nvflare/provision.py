@@ -31,6 +31,7 @@ SERVER: Final = "localhost"
 ADMIN: Final = "admin@ringfort.internal"
 _PROJECT: Final = "ringfort"
 _LIFE_DAYS: Final = 1
+_OURS: Final = frozenset({"server", "admin", "making", "jobs", "grants", SERVER})
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,12 @@ def provision(folder: Path, clients: Sequence[ClientId]) -> Kits:
     """Make the kits in `folder`, which is replaced.
 
     Raises:
-        InvalidValue (RF104): no clients.
+        InvalidValue (RF104): no clients, or one with a name that the deployment has a folder for.
     """
     if not clients:
         raise InvalidValue("a deployment needs at least one client")
+    if taken := sorted(_OURS & set(clients)):
+        raise InvalidValue(f"no client of a deployment may be called {taken[0]!r}: another folder has that name")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True)
     port, admin_port = free_ports(2)
