@@ -42,7 +42,7 @@ def server_of(recipe: Recipe) -> ClientId:
 
 
 def outside(run: Path, path: Path, what: str) -> Path:
-    """`path`, absolute: a site's process works in another folder.
+    """`path`, absolute: a site's process works in another folder. Links stay: a fresh copy may come by another link.
 
     Raises:
         Incompatible (RF103): it lies where `up` replaces what it finds.
@@ -51,7 +51,7 @@ def outside(run: Path, path: Path, what: str) -> Path:
     for replaced in (run.resolve() / DEPLOYMENT, run.resolve() / MEMBERS):
         if made.is_relative_to(replaced):
             raise Incompatible(f"{what} lies in {replaced}, which `ringfort up` replaces: keep it outside the run")
-    return made
+    return path.absolute()
 
 
 @dataclass(frozen=True)

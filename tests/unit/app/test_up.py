@@ -216,6 +216,18 @@ class TestIdentity:
         assert {path.name for path in (up.run / "clients").iterdir()} == set(NAMES)
         assert [len(cohort) for cohort in up.cohorts()] == [4, 4, 4, 4]
 
+    def test_a_registry_that_is_renewed_by_another_link_is_followed(self, tmp_path):
+        known = people(tmp_path)
+        link = tmp_path / "fresh.jsonl"
+        shutil.copy(known.registry, tmp_path / "old.jsonl")
+        link.symlink_to(tmp_path / "old.jsonl")
+        up = Up(tmp_path, table(known).replace(str(known.registry), str(link)))
+        revoke(known, "client-02")
+        (tmp_path / "new").symlink_to(known.registry)
+        (tmp_path / "new").rename(link)
+        assert up.job()["status"] == "done"
+        assert "client-02" not in up.asked
+
     def test_a_server_under_another_name(self, tmp_path):
         known = enrol(tmp_path / "people", NAMES, datetime.now(UTC), servers=("north",))
         up = Up(tmp_path, table(known, "north"))
