@@ -182,17 +182,16 @@ def operate(kits, *more):
 def test_a_federation_of_machines_survives_a_site_and_reports(machines, running):
     keep = 'exec "$@" > out.json 2> err.txt'
     process = machines.start("server", "bash", "-c", keep, "-", *operate(running))
-    run = machines.folder / "server" / "run"
+    run, errors = machines.folder / "server" / "run", machines.folder / "server" / "err.txt"
     until = time.monotonic() + 600
     while not (run / "rounds.jsonl").exists() or (run / "rounds.jsonl").read_bytes().count(b"\n") < 6:
-        said = (machines.folder / "server" / "err.txt").read_text()
-        assert process.poll() is None, said
-        assert time.monotonic() < until, said
+        assert process.poll() is None, errors.read_text()
+        assert time.monotonic() < until, errors.read_text()
         time.sleep(0.02)
     job = json.loads((running["hospital-2"] / "local" / "process.json").read_bytes())["pid"]
     os.kill(job, signal.SIGKILL)
     code = process.wait(600)
-    assert code == 0, (machines.folder / "server" / "err.txt").read_text()
+    assert code == 0, errors.read_text()
     report = json.loads((machines.folder / "server" / "out.json").read_text())
     assert report["accuracy"] > 0.9
     records = read_records(run)[0]

@@ -113,17 +113,67 @@ def test_doctor_exits_by_what_it_finds(tmp_path):
     assert CliRunner().invoke(app, ["doctor", str(tmp_path), "--fail-on", "medium"]).exit_code == 1
 
 
-def test_the_logs_key_is_the_servers_to_know(kit, tmp_path, monkeypatch):
+def test_the_logs_key_is_the_servers_to_know(server_kit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = tmp_path / "logged.toml"
     recipe.write_text(RECIPE.read_text() + '\n[log]\nkey = "log.key"\nto = ["outside.jsonl"]\n')
     server = ("--recipe", str(recipe), "--as", "coordinator", "--role", "server", "--registry", "registry.jsonl")
-    missing = prepare(kit, *server)
+    missing = prepare(server_kit, *server)
     assert (missing.exit_code, "log.key" in missing.stderr) == (2, True)
-    assert not (kit / "local" / "ringfort.json").exists()
+    assert not (server_kit / "local" / "ringfort.json").exists()
     new_signing_key(tmp_path / "log.key")
-    assert prepare(kit, *server).exit_code == 0
-    said = json.loads((kit / "local" / "ringfort.json").read_text())["arguments"]
+    assert prepare(server_kit, *server).exit_code == 0
+    said = json.loads((server_kit / "local" / "ringfort.json").read_text())["arguments"]
     assert said["log"] == {"key": str(tmp_path / "log.key"), "to": [str(tmp_path / "outside.jsonl")]}
-    assert prepare(kit, "--recipe", str(recipe)).exit_code == 0
-    assert "log" not in json.loads((kit / "local" / "ringfort.json").read_text())["arguments"]
+    assert prepare(server_kit, "--recipe", str(recipe)).exit_code == 0
+    assert "log" not in json.loads((server_kit / "local" / "ringfort.json").read_text())["arguments"]
+
+
+@pytest.fixture
+def server_kit(kit):
+    (kit / "startup").mkdir()
+    server = {"name": "federation", "service": {"target": "coordinator.example:8002", "scheme": "http"}}
+    said = {"format_version": 2, "servers": [{**server, "admin_server": "coordinator.example", "admin_port": 8003}]}
+    (kit / "startup" / "fed_server.json").write_text(json.dumps(said))
+    return kit
+
+
+def prepare_party(kit, folder, *more):
+    words = ["--recipe", RECIPE, "--home", folder, "--grants", folder, "--folder", folder / "run", *more]
+    return CliRunner().invoke(app, ["site", "prepare", *map(str, (kit, *words))])
+
+
+@pytest.mark.parametrize(
+    ("more", "target"), [((), "coordinator.example:8002"), (("--behind-proxy",), "127.0.0.1:8002")]
+)
+def test_a_prepared_server_hears_its_operator_on_loopback_alone(server_kit, tmp_path, more, target):
+    own = ("--role", "server", "--as", "coordinator", "--registry", tmp_path / "registry.jsonl", *more)
+    done = prepare_party(server_kit, tmp_path, *own)
+    assert done.exit_code == 0, done.output
+    (server,) = json.loads((server_kit / "startup" / "fed_server.json").read_text())["servers"]
+    assert (server["admin_host"], server["admin_port"]) == ("127.0.0.1", 8003)
+    assert server["service"] == {"target": target, "scheme": "http"}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--as", "client-00", "--behind-proxy"), "sites listen to nobody"),
+        (("--as", "client-00", "--holdout", "x.npz"), "its own data and no other"),
+        (("--as", "aggregator-2", "--role", "helper", "--rows", "x.npz"), "its own data and no other"),
+        (("--as", "client-00", "--rows", "x.npz"), 'data.split.by = "party"'),
+    ],
+)
+def test_what_is_not_a_sites_own_is_refused_before_anything_is_written(kit, tmp_path, more, said):
+    done = prepare_party(kit, tmp_path, *more)
+    assert done.exit_code == 2
+    assert said in done.output
+    assert not (kit / "local" / "resources.json").exists()
+
+
+@pytest.mark.skipif(shutil.which("haproxy", path="/usr/sbin:/usr/bin") is None, reason="haproxy is not installed")
+def test_the_proxy_takes_its_configuration():
+    haproxy = shutil.which("haproxy", path="/usr/sbin:/usr/bin")
+    words = [haproxy, "-c", "-f", str(ROOT / "deploy" / "haproxy.cfg")]
+    done = subprocess.run(words, env={"RINGFORT_ADDRESS": "127.0.0.1"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

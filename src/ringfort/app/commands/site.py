@@ -89,13 +89,13 @@ def prepare(
         said |= {name: str(path.resolve()) for name, path in own.items() if path is not None}
         if "rows" in said or "holdout" in said:
             load_here(read, said["party"], said)  # a file that does not fit is found here, not in the middle of a job
-    lock_down(kit)
     if role == "server":
-        hide_ports(kit, behind_proxy=behind_proxy)
         said["outcome"] = str((folder / "outcome.json").resolve())
         if (log := log_profile(read, folder)) is not None:
             build.signing(read, folder, None, ())  # the key is here, and nobody else's to read
             said["log"] = log
+        hide_ports(kit, behind_proxy=behind_proxy)
+    lock_down(kit)
     write_profile(kit, read.federation_digest(), make or _OWN[role], said)
     say_written(False, [kit / "local" / name for name in ("resources.json", "authorization.json", "ringfort.json")])
 
