@@ -174,7 +174,7 @@ def running(machines, kits):
 
 
 def operate(kits, *more):
-    words = ("--kit", kits["operator"], "--server", kits["server"], "--folder", "run", "--json", *more)
+    words = ("--kit", kits["operator"], "--server", kits["server"], "--json", *more)
     sites = [word for site in SITES for word in ("--site", site)]
     return ["ringfort", "site", "operate", "recipe.toml", *map(str, words), *sites]
 

@@ -126,9 +126,6 @@ def operate(
     recipe: RecipePath,
     kit: Annotated[Path, typer.Option("--kit", help="The operator's startup kit.", show_default=False)],
     server: Annotated[Path, typer.Option("--server", help="The server's startup kit.", show_default=False)],
-    folder: Annotated[
-        Path, typer.Option("--folder", help="The run folder that the server was prepared with.", show_default=False)
-    ],
     sites: Annotated[
         list[str], typer.Option("--site", help="Everybody who takes part, helpers too. Repeatable.", show_default=False)
     ],
@@ -149,7 +146,7 @@ def operate(
     """
     from ringfort import report
     from ringfort.app import recipe as recipes
-    from ringfort.app.loading import load_holdout
+    from ringfort.app.loading import load_here
     from ringfort.app.results import new_folder, run_folder
     from ringfort.core.errors import MissingExtra, UnknownName
     from ringfort.core.values import client_id
@@ -157,13 +154,15 @@ def operate(
     try:
         from ringfort.app.deploy import JOBS, supervising
         from ringfort.app.distributed import Distributed, interruptions
+        from ringfort.engine.nvflare.kit import read_profile
         from ringfort.engine.nvflare.remote import Remote
     except ModuleNotFoundError as error:
         raise MissingExtra("this needs NVFlare: pip install -c constraints.txt 'ringfort[nvflare]'") from error
 
     read = recipes.read(recipe)
-    new_folder(run_folder(folder, resume=resume))
-    made = Distributed.of(read, load_holdout(read), folder)
+    _, said = read_profile(server / "local", read.federation_digest())
+    folder = new_folder(run_folder(Path(said["folder"]), resume=resume))
+    made = Distributed.of(read, load_here(read, client_id(said["party"]), said), folder)
     everybody = (*made.clients, *made.helpers)
     for name in sites:
         if name not in everybody:
@@ -175,11 +174,11 @@ def operate(
         remote = Remote(kit, server, names, made.helpers, folder / JOBS, patience)
         with report.TrainProgress(quiet=quiet) as progress:
             try:
-                events = made.supervise(remote, folder / "outcome.json", left_out, progress)
+                events = made.supervise(remote, Path(said["outcome"]), left_out, progress)
             finally:
                 remote.close()
-        said = ("Every site ran on its owner's machine, in its owner's hands.", *interruptions(events))
-        result, written, code = made.report(lambda _: said)
+        lines = ("Every site ran on its owner's machine, in its owner's hands.", *interruptions(events))
+        result, written, code = made.report(lambda _: lines)
     print_result(report.report_json(result) if as_json else report.train_summary(result))
     say_written(quiet, written)
     leave_if_held_back(written[0], code)

@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from ringfort.core.errors import InvalidValue
+from ringfort.core.errors import Incompatible, InvalidValue
 from ringfort.core.files import canonical_json, write_atomic
 
-__all__ = ["ALLOWED", "PROFILE", "hide_ports", "lock_down", "write_profile"]
+__all__ = ["ALLOWED", "PROFILE", "hide_ports", "lock_down", "read_profile", "write_profile"]
 
 PROFILE: Final = "ringfort.json"
 _LOOPBACK: Final = "127.0.0.1"
+_MAX_PROFILE_BYTES: Final = 1 << 20
 
 ALLOWED: Final = (
     "nvflare.collab.runtime.controller.CollabController",
@@ -81,6 +82,26 @@ def hide_ports(kit: Path, *, behind_proxy: bool) -> None:
     if behind_proxy:
         server["service"]["target"] = f"{_LOOPBACK}:{port}"
     write_atomic(path, json.dumps(said, indent=2).encode())
+
+
+def read_profile(local: Path, recipe: str) -> tuple[str, dict[str, Any]]:
+    """What a site does in a job for this recipe: its function's name, and the function's arguments.
+
+    Raises:
+        InvalidValue (RF104): there is no profile, or it is none. Incompatible (RF103): it is for another recipe.
+    """
+    try:
+        with (local / PROFILE).open("rb") as file:
+            said = json.loads(file.read(_MAX_PROFILE_BYTES))
+    except (OSError, ValueError) as error:
+        raise InvalidValue(
+            f"{local / PROFILE} cannot be read: prepare the site with `ringfort site prepare`"
+        ) from error
+    if not isinstance(said, dict) or set(said) != {"v", "recipe", "make", "arguments"} or said["v"] != 1:
+        raise InvalidValue(f"{PROFILE} must hold v = 1, recipe, make and arguments")
+    if said["recipe"] != recipe:
+        raise Incompatible("this job is for another recipe than the one that this site agreed to")
+    return str(said["make"]), said["arguments"]
 
 
 def write_profile(kit: Path, recipe: str, make: str, arguments: dict[str, Any]) -> None:

@@ -23,13 +23,13 @@ from typing import Any
 from nvflare.collab import collab
 from nvflare.collab.api.exceptions import CollabCallError, RunAborted
 
-from ringfort.core.errors import Incompatible, InvalidValue, JobAborted, TransportError
+from ringfort.core.errors import JobAborted, TransportError
 from ringfort.core.files import write_atomic
 from ringfort.core.ports import Failure
 from ringfort.core.values import ClientId, client_id
 from ringfort.engine.in_process import Node, answer, words
 from ringfort.engine.nvflare.exchange import Call
-from ringfort.engine.nvflare.kit import PROFILE
+from ringfort.engine.nvflare.kit import read_profile
 from ringfort.engine.packed import pack
 
 __all__ = ["ClientSite", "Job", "ServerSite"]
@@ -37,8 +37,6 @@ __all__ = ["ClientSite", "Job", "ServerSite"]
 # Only bytes and text cross the wire, so NVFlare need not learn to decode tensors: one decoder less for hostile bytes,
 # and torch is not imported by sites that do not train with it.
 sys.modules.setdefault("nvflare.app_opt.pt.decomposers", None)  # type: ignore[arg-type]
-
-_MAX_PROFILE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -58,14 +56,9 @@ class Job:
 
 def _profile(folder: Path, recipe: str) -> tuple[Callable[..., Any], dict[str, Any]]:
     """The function that this site's owner named, and its arguments."""
-    with (folder / PROFILE).open("rb") as file:
-        said = json.loads(file.read(_MAX_PROFILE_BYTES))
-    if not isinstance(said, dict) or set(said) != {"v", "recipe", "make", "arguments"} or said["v"] != 1:
-        raise InvalidValue(f"{PROFILE} must hold v = 1, recipe, make and arguments")
-    if said["recipe"] != recipe:
-        raise Incompatible("this job is for another recipe than the one that this site agreed to")
-    module, _, name = str(said["make"]).partition(":")
-    return getattr(importlib.import_module(module), name), said["arguments"]
+    make, arguments = read_profile(folder, recipe)
+    module, _, name = make.partition(":")
+    return getattr(importlib.import_module(module), name), arguments
 
 
 def _local() -> Path:
