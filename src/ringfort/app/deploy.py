@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import shutil
 import signal
 import time
@@ -18,6 +17,7 @@ from ringfort.app.loading import rows_profile
 from ringfort.app.members import DEPLOYMENT, Members
 from ringfort.app.recipe import Recipe, to_toml
 from ringfort.app.sites import log_profile, outcome_of
+from ringfort.app.tail import Tail
 from ringfort.core.errors import EngineError, JobAborted, OutputUnwritable, RingfortError, TransportError
 from ringfort.core.files import canonical_json, write_atomic
 from ringfort.core.values import ClientId
@@ -27,7 +27,7 @@ from ringfort.engine.nvflare.processes import end_orphans
 from ringfort.engine.nvflare.provision import Kits, provision
 from ringfort.rounds.record import RoundRecord
 
-__all__ = ["Event", "Jobs", "Supervisor", "Tail", "deploy", "forget_keys", "supervising"]
+__all__ = ["Event", "Jobs", "Supervisor", "deploy", "forget_keys", "supervising"]
 
 FOLDER: Final = DEPLOYMENT
 EVENTS: Final = "engine.jsonl"
@@ -117,39 +117,6 @@ def forget_keys(run: Path) -> None:
     shutil.rmtree(folder / "jobs", ignore_errors=True)
 
 
-class Tail:
-    """The end of a run's journal, as another process writes it.
-
-    Args:
-        run: its folder.
-        observe: told of every record, once, in order.
-
-    What is shown is not verified; the journal verifies itself when it is opened, at every job and at the end.
-    """
-
-    def __init__(self, run: Path, observe: Callable[[RoundRecord], None]) -> None:
-        self._path = run / "rounds.jsonl"
-        self._observe = observe
-        self._offset = 0
-        self.round = -1
-
-    def read(self) -> int:
-        """Read what is new; how many rounds are committed, -1 before round 0."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                new = file.read()
-        except FileNotFoundError:
-            return self.round
-        whole = new[: new.rfind(b"\n") + 1]  # a torn line is not committed
-        self._offset += len(whole)
-        for line in whole.splitlines():
-            record = RoundRecord.from_json(json.loads(line))
-            self.round = record.round
-            self._observe(record)
-        return self.round
-
-
 @dataclass(frozen=True)
 class Event:
     """Something that happened to the engine, and how long it took to go on.
@@ -224,7 +191,7 @@ class Supervisor:
         digest: of the recipe.
         clients: everybody who takes part.
         helpers: the seal's; no job runs without them.
-        tail: of the run's journal.
+        observe: told of every committed round, once, in order: first of those that were there before.
         refresh: called before each job: what a site reads anew when a job begins.
 
     Policy: a client whose process ended a job is left out of the jobs after it, until the run is started again with
@@ -237,20 +204,25 @@ class Supervisor:
     digest: str
     clients: tuple[ClientId, ...]
     helpers: tuple[ClientId, ...]
-    tail: Tail
+    observe: Callable[[RoundRecord], None]
     without: set[ClientId] = field(default_factory=set)
     events: list[Event] = field(default_factory=list)
     refresh: Callable[[], None] = field(default=lambda: None, repr=False)
+    _tail: Tail = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._tail = Tail(self.run)
 
     def go(self) -> None:
         """Until the federation is done.
 
         Raises:
-            RingfortError: what the federation itself raised at the server; EngineError: jobs end without progress.
+            RingfortError: what the federation itself raised at the server; EngineError: jobs end without progress;
+                BrokenChain: what is committed does not continue the chain.
         """
         idle, ended, restarted = 0, None, False
         while True:
-            before = self.tail.read()
+            before = self._committed()
             self.refresh()
             try:
                 self.deployment.start(self.without)
@@ -274,15 +246,20 @@ class Supervisor:
             dead = self.deployment.culprits(job)
             if len(dead) > 1:  # whoever ended it took the others along: nobody can be named
                 why, dead = f"{why} (now gone: {', '.join(dead)})", ()
-            self.tail.read()
             self._note("ended", job.run, why, dead)
             if set(dead) & set(self.helpers):
                 dead = tuple(name for name in dead if name not in self.helpers)
             self.without |= set(dead)
             restarted = not self._tidy(job)
-            idle = 0 if self.tail.round > before else idle + 1
+            idle = 0 if self._committed() > before else idle + 1
             if idle >= _JOBS_WITHOUT_PROGRESS:
                 raise EngineError(f"{idle} jobs in a row ended before a round was committed; the last: {why}")
+
+    def _committed(self) -> int:
+        """The last committed round, -1 before round 0."""
+        for record in self._tail.look():
+            self.observe(record)
+        return self._tail.records[-1].round if self._tail.records else -1
 
     def _sites(self) -> list[ClientId]:
         return [name for name in (*self.clients, *self.helpers) if name not in self.without]
@@ -291,7 +268,7 @@ class Supervisor:
         """Why the job ended, or None if the federation is done."""
 
         def done() -> bool:
-            self.tail.read()
+            self._committed()
             return outcome_of(self.outcome, job.run) is not None
 
         try:
@@ -302,7 +279,7 @@ class Supervisor:
                 return error.message
         said = outcome_of(self.outcome, job.run) or {}
         if said.get("status") == "done":
-            self.tail.read()
+            self._committed()
             return None
         if said.get("status") == "aborted":
             return said["message"]
@@ -319,7 +296,7 @@ class Supervisor:
         self, what: str, job: str, why: str = "", culprits: tuple[ClientId, ...] = (), seconds: float = 0.0
     ) -> None:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        event = Event(at, what, job, self.tail.round, why, culprits, seconds)
+        event = Event(at, what, job, self._committed(), why, culprits, seconds)
         self.events.append(event)
         with (self.run / EVENTS).open("ab") as file:
             file.write(canonical_json(event.to_json()) + b"\n")
@@ -339,12 +316,3 @@ def _raised(said: dict[str, str]) -> RingfortError:
 
 def _kinds(root: type[RingfortError]) -> list[type[RingfortError]]:
     return [root, *(kind for child in root.__subclasses__() for kind in _kinds(child))]
-
-
-def read_events(run: Path) -> list[dict[str, Any]]:
-    """The lines of engine.jsonl; a torn last one is left out."""
-    try:
-        lines = (run / EVENTS).read_bytes().split(b"\n")[:-1]
-    except OSError:
-        return []
-    return [json.loads(line) for line in lines]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ringfort import report
 from ringfort.app import build
-from ringfort.app.deploy import Event, Jobs, Supervisor, Tail
+from ringfort.app.deploy import Event, Jobs, Supervisor
 from ringfort.app.model_audit import deliver
 from ringfort.app.private import private
 from ringfort.app.recipe import Recipe
@@ -113,10 +113,9 @@ class Distributed:
                 progress.start("train", self.recipe.title, self.scenario.rounds)
             progress.advance("train", point(record))
 
-        tail = Tail(self.folder, observe)
         digest = self.scenario.recipe
         supervisor = Supervisor(
-            jobs, self.folder, outcome, digest, self.clients, self.helpers, tail, without, refresh=refresh
+            jobs, self.folder, outcome, digest, self.clients, self.helpers, observe, without, refresh=refresh
         )
         supervisor.go()
         progress.finish("train", None)

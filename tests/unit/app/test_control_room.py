@@ -15,7 +15,7 @@ from ringfort.app.control.alerts import Alert, AlertRules, Command, Webhook, sen
 from ringfort.app.control.metrics import exposition
 from ringfort.app.control.page import live
 from ringfort.app.control.server import ControlRoom, control_room
-from ringfort.app.control.tail import Tail
+from ringfort.app.tail import Tail
 from ringfort.core import Failure, client_id
 from ringfort.core.errors import BrokenChain, DataUnavailable, InvalidValue, TransportError
 from ringfort.core.values import Action, Refusal, Verdict

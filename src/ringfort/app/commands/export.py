@@ -12,7 +12,7 @@ from ringfort.app.commands.shared import reported, say_written
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ringfort.app.control.tail import Tail
+    from ringfort.app.tail import Tail
     from ringfort.rounds.record import RoundRecord
 
 __all__ = ["app"]
@@ -36,7 +36,7 @@ def tensorboard(
 
     Look at them with `tensorboard --logdir FOLDER`. Whose updates they were is not in them.
     """
-    from ringfort.app.control.tail import Tail
+    from ringfort.app.tail import Tail
     from ringfort.core.errors import MissingExtra
 
     try:
@@ -69,8 +69,8 @@ def mlflow(
 
     It becomes a run of the experiment `ringfort`. Nothing but what --to names is called: MLflow's telemetry is off.
     """
-    from ringfort.app.control.tail import Tail
     from ringfort.app.sinks.mlflow import MlflowRun, quiet_mlflow
+    from ringfort.app.tail import Tail
 
     uri = _tracking(to)
     quiet_mlflow()  # refuses now what is not installed

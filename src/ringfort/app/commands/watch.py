@@ -11,7 +11,7 @@ from ringfort.app.commands.shared import reported, who_decides
 
 if TYPE_CHECKING:
     from ringfort.app.control.alerts import Hook
-    from ringfort.app.control.tail import Tail
+    from ringfort.app.tail import Tail
 
 __all__ = ["watch"]
 
@@ -43,7 +43,7 @@ def watch(
     import shlex
 
     from ringfort.app.control.alerts import Command, Webhook
-    from ringfort.app.control.tail import Tail
+    from ringfort.app.tail import Tail
 
     hooks: list[Hook] = []
     if alert_command is not None:

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from ringfort.app.control.alerts import Alert, AlertRules, Hook, send
 from ringfort.app.control.page import Scene, client_page, live, overview, style
-from ringfort.app.control.tail import Tail
+from ringfort.app.tail import Tail
 from ringfort.core.errors import RingfortError
 from ringfort.rounds.decisions import Decision, Decisions
 from ringfort.rounds.dossier import dossiers
