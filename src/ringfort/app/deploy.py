@@ -20,6 +20,7 @@ from ringfort.app.sites import log_profile, outcome_of
 from ringfort.app.tail import Tail
 from ringfort.core.errors import EngineError, JobAborted, OutputUnwritable, RingfortError, TransportError
 from ringfort.core.files import canonical_json, write_atomic
+from ringfort.core.lines import append_in_turn
 from ringfort.core.values import ClientId
 from ringfort.engine.nvflare.deployment import Running
 from ringfort.engine.nvflare.kit import write_profile
@@ -298,8 +299,7 @@ class Supervisor:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         event = Event(at, what, job, self._committed(), why, culprits, seconds)
         self.events.append(event)
-        with (self.run / EVENTS).open("ab") as file:
-            file.write(canonical_json(event.to_json()) + b"\n")
+        append_in_turn(self.run / EVENTS, "engine", canonical_json(event.to_json()) + b"\n")
 
 
 def _raised(said: dict[str, str]) -> RingfortError:

@@ -19,8 +19,10 @@ __all__ = ["POINTS", "arm", "failpoint", "half"]
 _LINES: Final = {
     "half": "half of the line is written",
     "written": "the line is written, not yet durable",
-    "committed": "the line is durable",
+    "committed": "the line is part of the file, and durable unless the file never is",
 }
+_HELD: Final = ("rounds", "attempts", "checkpoints", "ledger", "registry")
+_IN_TURN: Final = ("decisions", "taken", "equivocations", "receipts", "engine")
 _DISK: Final = ("half", "written", "synced", "renamed")
 POINTS: Final[dict[str, str]] = {
     "file.written": "a whole file lies under its temporary name, not yet durable",
@@ -34,11 +36,7 @@ POINTS: Final[dict[str, str]] = {
     "commit.exported": "the checkpoint is signed and exported",
     "round.charged": "the round's privacy is paid, its noise not yet drawn",
     "round.fused": "the step is made, nothing of it is on disk",
-    **{
-        f"{kind}.{point}": f"{kind}: {said}"
-        for kind in ("rounds", "attempts", "checkpoints", "ledger", "registry")
-        for point, said in _LINES.items()
-    },
+    **{f"{kind}.{point}": f"{kind}: {said}" for kind in (*_HELD, *_IN_TURN) for point, said in _LINES.items()},
 }
 """Every place, and what is true there."""
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from ringfort.core.checks import whole
-from ringfort.core.errors import IntegrityError, InvalidValue, OutputUnwritable, UnknownName
-from ringfort.core.files import canonical_json, sync_folder
+from ringfort.core.errors import IntegrityError, InvalidValue, UnknownName
+from ringfort.core.files import canonical_json
+from ringfort.core.lines import LineFile, append_line
 from ringfort.core.values import ClientId, client_id
 
 __all__ = ["ACTIONS", "Decision", "Decisions", "PersonalAction", "parse_decisions"]
@@ -93,27 +91,10 @@ class Decisions:
     def append(self, decision: Decision) -> int:
         """Make one decision durable; return the number of its line, from 1."""
         line = canonical_json({"v": 1, **decision.to_json()}) + b"\n"
-        try:
-            new = not self.path.exists()
-            with self.path.open("a+b", buffering=0) as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                file.seek(0)
-                whole_lines = _whole(file.read())
-                file.truncate(len(whole_lines))
-                number = len(parse_decisions(whole_lines)) + 1
-                try:
-                    rest = memoryview(line)
-                    while rest:
-                        rest = rest[file.write(rest) :]
-                    os.fsync(file.fileno())
-                except OSError:
-                    with contextlib.suppress(OSError):
-                        file.truncate(len(whole_lines))
-                    raise
-            if new:
-                sync_folder(self.folder)
-        except OSError as error:
-            raise OutputUnwritable(f"cannot write {self.path}: {error.strerror or error}") from error
+        with LineFile(self.path, "decisions", wait=True) as file:
+            number = len(self.read()) + 1
+            file.resume()
+            append_line(file, line)
         return number
 
     def read(self) -> tuple[Decision, ...]:
@@ -124,7 +105,7 @@ class Decisions:
             return ()
         except OSError as error:
             raise IntegrityError(f"cannot read {self.path}: {error.strerror or error}") from error
-        return parse_decisions(_whole(data))
+        return parse_decisions(data[: data.rfind(b"\n") + 1])
 
     def since(self, applied: int) -> tuple[Decision, ...]:
         """Those after the first `applied`, which a federation has dealt with.
@@ -139,10 +120,6 @@ class Decisions:
                 "lines were removed; restore the file"
             )
         return found[applied:]
-
-
-def _whole(data: bytes) -> bytes:
-    return data[: data.rfind(b"\n") + 1]
 
 
 def parse_decisions(data: bytes) -> tuple[Decision, ...]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ringfort.core.errors import InvalidValue, OutputUnwritable
+from ringfort.core.files import sync_folder
 from ringfort.rounds.checkpoint import Place
 
 __all__ = ["ToCommand", "ToFile", "ToStdout", "place"]
@@ -31,8 +32,12 @@ class ToFile:
     path: Path
 
     def __call__(self, line: bytes) -> None:
-        """Append, with fsync; on a line of its own, whatever an interrupted writer left."""
+        """Append, with fsync; on a line of its own, whatever an interrupted writer left.
+
+        Nothing is ever cut off, as `core.lines` would: the file may be one that nobody can cut.
+        """
         try:
+            new = not self.path.exists()
             handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 if self._cut():
@@ -42,6 +47,8 @@ class ToFile:
                 os.fsync(handle)
             finally:
                 os.close(handle)
+            if new:
+                sync_folder(self.path.parent)
         except OSError as error:
             raise OutputUnwritable(f"cannot append the checkpoint to {self.path}: {error.strerror or error}") from error
 

@@ -623,7 +623,7 @@ class TestTrouble:
         assert all(len(record.verdicts) == 4 for record in town.records())
 
     def test_33_what_cannot_be_written_down_is_not_receipted_nor_counted(self, town, monkeypatch):
-        import ringfort.engine.signed.lines as lines
+        import ringfort.core.lines as lines
 
         plain = os.fsync
 

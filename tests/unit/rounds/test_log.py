@@ -282,6 +282,15 @@ def test_the_last_checkpoint_is_issued_again_if_a_place_did_not_take_it(toy, tmp
     assert [Checkpoint.from_line(line[:-1]).size for line in heard] == [1]
 
 
+def test_a_new_file_outside_keeps_its_name_through_a_power_cut(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.readlink(f"/proc/self/fd/{handle}")))
+    path = tmp_path / "outside.jsonl"
+    for _ in range(2):
+        ToFile(path)(b"line\n")
+    assert synced == [str(path), str(tmp_path), str(path)]
+
+
 def test_a_file_elsewhere_begins_a_new_line_after_one_that_was_cut(tmp_path):
     path = tmp_path / "outside.jsonl"
     path.write_bytes(b'{"cut')

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
 from typing import Any, Final
 
 from ringfort.core.errors import RingfortError
-from ringfort.engine.signed.lines import Lines
+from ringfort.core.files import canonical_json
+from ringfort.core.lines import append_in_turn, last_lines
 from ringfort.engine.signed.said import Said
 from ringfort.identity.messages import Place
 
 __all__ = ["RECEIPTS_FILE", "Receipts"]
 
 RECEIPTS_FILE: Final = "receipts.jsonl"
+_LONGEST_LINE: Final = 1 << 20
 
 
 class Receipts:
@@ -26,13 +29,13 @@ class Receipts:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self._lines = None if folder is None else Lines(folder / RECEIPTS_FILE)
+        self._path = None if folder is None else folder / RECEIPTS_FILE
         self.last: Said | None = None
         """The last answer, until its receipt is here."""
-        if self._lines is not None:
-            with contextlib.suppress(RingfortError):  # a line of another version: its receipt will not be recognised
-                before = self._lines.last()[-1:]
-                self.last = Said.from_json(before[0]["said"]) if before and "said" in before[0] else None
+        for line in last_lines(self._path, _LONGEST_LINE)[-1:] if self._path is not None else ():
+            with contextlib.suppress(RingfortError, ValueError, RecursionError):  # another version's: never recognised
+                before = json.loads(line)
+                self.last = Said.from_json(before["said"]) if isinstance(before, dict) and "said" in before else None
         self.kept, self.refused = 0, 0
         """Receipts that were kept, and those that were for something else than the last answer."""
 
@@ -52,5 +55,5 @@ class Receipts:
         self.refused += 1
 
     def _append(self, line: dict[str, Any]) -> None:
-        if self._lines is not None:
-            self._lines.append([line], durable=False)
+        if self._path is not None:
+            append_in_turn(self._path, "receipts", canonical_json(line) + b"\n", durable=False)

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from ringfort.core.errors import BadCheckpoint, RingfortError
 from ringfort.core.files import canonical_json, write_atomic
+from ringfort.core.lines import append_in_turn, last_lines
 from ringfort.core.values import ClientId
-from ringfort.engine.signed.lines import Lines
 from ringfort.engine.signed.said import Said
 from ringfort.identity.equivocation import EquivocationProof
 from ringfort.identity.times import moment, stamp, utc
@@ -26,6 +26,7 @@ __all__ = ["EQUIVOCATIONS_FILE", "TAKEN_FILE", "TakenLog"]
 TAKEN_FILE: Final = "taken.jsonl"
 EQUIVOCATIONS_FILE: Final = "equivocations.jsonl"
 _NUMBERS_FILE: Final = "exchange.json"
+_TAIL: Final = 4 << 20
 _AHEAD: Final = 3_600_000_000
 """How far ahead of the last number the file is, in microseconds: it is written about once an hour."""
 
@@ -44,7 +45,6 @@ class TakenLog:
         self._folder = folder
         self._taken: list[dict[str, Any]] = []
         self._proofs: list[dict[str, Any]] = []
-        self._files = [] if folder is None else [Lines(folder / TAKEN_FILE), Lines(folder / EQUIVOCATIONS_FILE)]
         self._number = self._ceiling = 0
         if folder is not None and (folder / _NUMBERS_FILE).exists():
             try:
@@ -73,15 +73,17 @@ class TakenLog:
 
     def flush(self) -> None:
         """Make everything noted durable."""
-        for file, noted in zip(self._files, (self._taken, self._proofs), strict=False):
+        for name, noted in ((TAKEN_FILE, self._taken), (EQUIVOCATIONS_FILE, self._proofs)):
             values, noted[:] = list(noted), []
-            if values:
-                file.append(values, durable=True)
+            if values and self._folder is not None:
+                lines = b"".join(canonical_json(value) + b"\n" for value in values)
+                append_in_turn(self._folder / name, name.removesuffix(".jsonl"), lines)
 
     def last(self) -> dict[ClientId, tuple[Said, datetime]]:
-        """The last answer of each client that was written down before this object was made."""
+        """Each client's last answer, as far as the last 4 MiB of the file tell; a line that is none is skipped."""
         out = {}
-        for line in self._files[0].last() if self._files else ():
-            with contextlib.suppress(RingfortError, KeyError, TypeError):
+        for raw in last_lines(self._folder / TAKEN_FILE, _TAIL) if self._folder is not None else ():
+            with contextlib.suppress(RingfortError, KeyError, TypeError, ValueError, RecursionError):
+                line = json.loads(raw)
                 out[ClientId(line["client"])] = (Said.from_json(line["said"]), moment(line["at"]))
         return out
