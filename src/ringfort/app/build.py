@@ -41,7 +41,8 @@ from ringfort.client.node import client_names
 from ringfort.client.numpy_models import NumpyModel
 from ringfort.client.sanitise import CHECKS, Excess, Reference, Sanitiser, Specification
 from ringfort.core.dataset import Dataset
-from ringfort.core.errors import Incompatible, InvalidValue, MissingExtra
+from ringfort.core.errors import Incompatible, InvalidValue
+from ringfort.core.extras import extra
 from ringfort.core.ports import LocalTraining, Model
 from ringfort.core.randomness import Seeds
 from ringfort.core.seal import Seal
@@ -117,12 +118,8 @@ def family(spec: ModelSpec, shape: tuple[int, ...], classes: int) -> Callable[[]
         return lambda: NumpyModel(size, classes, tuple(spec.hidden))
     if spec.name == "numpy-logistic":
         return lambda: NumpyModel(size, classes)
-    try:
+    with extra("torch", f"model {spec.name!r} needs torch (numpy-mlp does not)"):
         from ringfort.client import torch as models
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"model {spec.name!r} needs torch: pip install -c constraints.txt 'ringfort[torch]', or use numpy-mlp"
-        ) from error
     if spec.name == "cnn":
         return lambda: models.cnn(shape, classes, spec.channels, spec.hidden)
     if spec.name == "mlp":

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ringfort.client.batches import minibatches
 from ringfort.core.dataset import Dataset
-from ringfort.core.errors import Incompatible, MissingExtra
+from ringfort.core.errors import Incompatible
+from ringfort.core.extras import extra
 from ringfort.core.ports import LocalTraining
 from ringfort.core.randomness import Seeds
 from ringfort.core.tensors import Schema
@@ -144,13 +145,9 @@ def _sampled(build: Callable[[], nn.Module]) -> Any:
     opacus' noise, optimiser and accountants are not used: its noise is float normals (its secure mode needs a package
     that cannot be installed any more), and how steps are counted is the ledger's business.
     """
-    try:
+    with extra("dpsgd", "example-level privacy of a torch model needs opacus"):
         from opacus.grad_sample import GradSampleModule
         from opacus.validators import ModuleValidator
-    except ImportError as error:
-        raise MissingExtra(
-            "example-level privacy of a torch model needs opacus: pip install 'ringfort[dpsgd]'"
-        ) from error
     with torch.random.fork_rng(devices=[]):
         module = build().train()
     if problems := ModuleValidator.validate(module, strict=False):

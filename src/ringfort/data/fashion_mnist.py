@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from ringfort.core.dataset import Dataset
 from ringfort.core.errors import BadData, DataUnavailable, RingfortError
+from ringfort.core.extras import extra
 from ringfort.data.clients import one_line, run, store
-from ringfort.data.extras import sklearn_datasets
 from ringfort.data.sources import DataFile, DataSource, check_bytes, open_verified
 
 __all__ = ["FASHION_MNIST", "fetch", "load"]
@@ -155,7 +155,8 @@ def _gunzip(path: Path, size_bytes: int) -> bytes:
 
 def _from_openml(source: DataSource) -> dict[str, bytes]:
     """Rebuild the files from OpenML's 70,000 rows: the training part, then the test part."""
-    fetch_openml = sklearn_datasets().fetch_openml
+    with extra("data", "OpenML's rows need scikit-learn"):
+        from sklearn.datasets import fetch_openml
     try:
         with tempfile.TemporaryDirectory(prefix="ringfort-") as cache, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # one per retry; the error says enough

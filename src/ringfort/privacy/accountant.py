@@ -19,7 +19,8 @@ from typing import Any, Final
 import numpy as np
 
 from ringfort.core.checks import positive, whole
-from ringfort.core.errors import Incompatible, InvalidValue, MissingExtra
+from ringfort.core.errors import Incompatible, InvalidValue
+from ringfort.core.extras import extra
 from ringfort.core.values import F64
 from ringfort.privacy.events import Event, Gaussian, SkellamSum
 from ringfort.privacy.terms import Everyone, FixedCohort, Neighbouring, Poisson
@@ -260,10 +261,8 @@ def _relation(accounting: Any, neighbouring: Neighbouring) -> Any:
 
 
 def _dp_accounting() -> Any:
-    try:
+    with extra("privacy", "privacy accounting needs dp-accounting"):
         import dp_accounting  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise MissingExtra("privacy accounting needs dp-accounting: pip install 'ringfort[privacy]'") from error
     return dp_accounting
 
 

@@ -1,6 +1,7 @@
 import gzip
 import os
 import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from ringfort import data
-from ringfort.core.errors import BadData, DataUnavailable, MissingExtra, OutputUnwritable
+from ringfort.core.errors import BadData, DataUnavailable, OutputUnwritable
 from ringfort.data import DataFile, clients, fashion_mnist, sources
 
 NAME = "fashion-mnist"
@@ -242,12 +243,9 @@ def test_when_both_ways_fail_both_reasons_are_told(small, debian, openml, tmp_pa
 
 
 def test_programs_and_libraries_may_be_missing(small, debian, openml, tmp_path, monkeypatch):
-    def without():
-        raise MissingExtra("scikit-learn is not installed")
-
     monkeypatch.setattr(clients.shutil, "which", lambda program: None)
-    monkeypatch.setattr(fashion_mnist, "sklearn_datasets", without)
-    with pytest.raises(DataUnavailable, match=r"apt-get is not installed\. .*scikit-learn is not installed"):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(DataUnavailable, match=r"apt-get is not installed\. .*pip install -c constraints.txt"):
         data.fetch(NAME, tmp_path)
 
 

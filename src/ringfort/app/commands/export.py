@@ -37,14 +37,10 @@ def tensorboard(
     Look at them with `tensorboard --logdir FOLDER`. Whose updates they were is not in them.
     """
     from ringfort.app.tail import Tail
-    from ringfort.core.errors import MissingExtra
+    from ringfort.core.extras import extra
 
-    try:
+    with extra("tensorboard", "this export needs tensorboard"):
         from ringfort.app.sinks.tensorboard import EventFile
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            "this export needs tensorboard: pip install -c constraints.txt 'ringfort[tensorboard]'"
-        ) from error
     tail = Tail(run)
     batches = _batches(tail, follow)
     first = next(batches)

@@ -80,17 +80,14 @@ def _serve(tail: Tail, hooks: list[Hook], port: int, hosts: tuple[str, ...], by:
     import asyncio
     import socket
 
-    from ringfort.core.errors import InvalidValue, MissingExtra, TransportError
+    from ringfort.core.errors import InvalidValue, TransportError
+    from ringfort.core.extras import extra
     from ringfort.core.randomness import SecureRandom
 
-    try:
+    with extra("web", "the control room needs a web server"):
         import uvicorn
 
         from ringfort.app.control.server import ControlRoom, control_room
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            "the control room needs a web server: pip install -c constraints.txt 'ringfort[web]'"
-        ) from error
     who = who_decides(by)
     tail.look()
     if not tail.records:

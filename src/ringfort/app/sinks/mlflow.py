@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ringfort.app.control.numbers import numbers
-from ringfort.core.errors import BrokenChain, InvalidValue, MissingExtra, TransportError
+from ringfort.core.errors import BrokenChain, InvalidValue, TransportError
+from ringfort.core.extras import extra
 from ringfort.report.words import clean
 from ringfort.rounds.record import RoundRecord
 
@@ -31,10 +32,8 @@ def quiet_mlflow() -> Any:
     """
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before its import
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    try:
+    with extra("mlflow", "this export needs MLflow"):
         import mlflow.entities
-    except ModuleNotFoundError as error:
-        raise MissingExtra("this export needs MLflow: pip install -c constraints.txt 'ringfort[mlflow]'") from error
     return mlflow
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ringfort.core.checks import fraction, positive, whole
-from ringfort.core.errors import InvalidValue, MissingExtra
+from ringfort.core.errors import InvalidValue
+from ringfort.core.extras import extra
 from ringfort.core.values import F64
 from ringfort.privacy.tradeoff import gdp_delta, gdp_epsilon
 
@@ -27,10 +28,8 @@ def scipy_stats() -> Any:
     Raises:
         MissingExtra (RF105): scipy is not installed.
     """
-    try:
+    with extra("privacy", "the audit of a privacy claim needs scipy"):
         from scipy import stats  # type: ignore[import-untyped,unused-ignore]
-    except ImportError as error:
-        raise MissingExtra("the audit of a privacy claim needs scipy: pip install 'ringfort[privacy]'") from error
     return stats
 
 
@@ -135,12 +134,8 @@ class Claim:
         return Curve(epsilons, np.asarray(losses.get_delta_for_epsilon(epsilons), dtype=np.float64))
 
     def _losses(self) -> Any:
-        try:
+        with extra("privacy", "the audit of a claim with sampling needs dp-accounting"):
             from dp_accounting.pld import privacy_loss_distribution as pld  # type: ignore[import-untyped,unused-ignore]
-        except ImportError as error:
-            raise MissingExtra(
-                "a claim with sampling needs dp-accounting to be audited: pip install 'ringfort[privacy]'"
-            ) from error
         one = pld.from_gaussian_mechanism(
             self.noise_multiplier, value_discretization_interval=_INTERVAL, sampling_prob=self.sampling_rate
         )

@@ -7,11 +7,11 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from ringfort.client.sanitise._sklearn import sklearn_module
 from ringfort.client.sanitise.check import Signs, flat, quiet
 from ringfort.client.sanitise.reference import Reference
 from ringfort.core.checks import fraction, whole
 from ringfort.core.dataset import Dataset
+from ringfort.core.extras import extra
 from ringfort.core.values import F32, F64, I64
 
 __all__ = ["ConfidentLearning", "NeighbourLabels"]
@@ -132,10 +132,11 @@ class ConfidentLearning:
             rows = np.flatnonzero(labels == label)
             fold[rows] = np.arange(len(rows)) % self.folds
         p = np.empty((len(labels), int(labels.max()) + 1))
-        regression = sklearn_module("linear_model").LogisticRegression
+        with extra("data", "this check needs scikit-learn"):
+            from sklearn.linear_model import LogisticRegression
         for number in range(self.folds):
             held = fold == number
-            fitted = regression(max_iter=200, tol=1e-3).fit(features[~held], labels[~held])
+            fitted = LogisticRegression(max_iter=200, tol=1e-3).fit(features[~held], labels[~held])
             p[held] = fitted.predict_proba(features[held])
         return p
 

@@ -7,10 +7,10 @@ from typing import ClassVar, Final
 
 import numpy as np
 
-from ringfort.client.sanitise._sklearn import sklearn_module
 from ringfort.client.sanitise.check import Signs, need_dimensions, noted, quiet
 from ringfort.core.checks import fraction, whole
 from ringfort.core.dataset import Dataset
+from ringfort.core.extras import extra
 from ringfort.core.randomness import Seeds
 
 __all__ = ["IsolationForest"]
@@ -52,7 +52,9 @@ class IsolationForest:
         if len(data) < _FEWEST_ROWS:
             return quiet(len(data))
         seed = Seeds(0).integer("isolation-forest") % 2**32
-        forest = sklearn_module("ensemble").IsolationForest(n_estimators=self.trees, random_state=seed)
+        with extra("data", "this check needs scikit-learn"):
+            from sklearn.ensemble import IsolationForest
+        forest = IsolationForest(n_estimators=self.trees, random_state=seed)
         rows = np.nan_to_num(data.floats(), posinf=0, neginf=0)
         scores = -forest.fit(rows).score_samples(rows).astype(np.float64)
         return noted(scores, scores >= self.above, "its anomaly score is {:.2f}")
