@@ -15,17 +15,14 @@ from typing import Any
 import numpy as np
 
 from ringfort import data
-from ringfort.aggregate import MIXINGS, RULES, Chain
 from ringfort.app.recipe import (
     CentralSpec,
     ChainSpec,
     DirichletSplit,
     IIDSplit,
-    InCohortSpec,
     LabelSplit,
     ModelSpec,
     OwnerSplit,
-    OwnPastSpec,
     PartySplit,
     PilotsSpec,
     Recipe,
@@ -47,7 +44,8 @@ from ringfort.core.ports import LocalTraining, Model
 from ringfort.core.randomness import Seeds
 from ringfort.core.seal import Seal
 from ringfort.core.values import ClientId, client_id
-from ringfort.detect import Calibrated, Calibration, Drift, InCohort, OwnPast, Policy, Watch, recommended, score
+from ringfort.detect import Calibrated, Calibration, Watch, score
+from ringfort.engine import walls
 from ringfort.engine.signed import People
 from ringfort.identity.keyfiles import load_signing_key
 from ringfort.rounds.checkpoint import CHECKPOINTS, Signing
@@ -127,19 +125,15 @@ def family(spec: ModelSpec, shape: tuple[int, ...], classes: int) -> Callable[[]
     return lambda: models.logistic(shape, classes)
 
 
-def _part(registry: dict[str, type[Any]], spec: Any, f: int) -> Any:
-    kind = registry[spec.name]
-    given = spec.model_dump(exclude={"name"})
-    if any(field.name == "f" for field in fields(kind)):
-        given["f"] = f
-    return kind(**given)
+def _named(registry: dict[str, type[Any]], spec: Any, **told: Any) -> Any:
+    """One of a registry's objects, with the recipe's numbers and what it is `told` besides."""
+    return registry[spec.name](**spec.model_dump(exclude={"name"}), **told)
 
 
 def rule(spec: Any, f: int) -> Any:
     """A recipe's rule or chain, told to bear f."""
-    if isinstance(spec, ChainSpec):
-        return Chain(tuple(_part(MIXINGS, stage, f) for stage in spec.stages), _part(RULES, spec.rule, f))
-    return _part(RULES, spec, f)
+    parts = [*spec.stages, spec.rule] if isinstance(spec, ChainSpec) else [spec]
+    return walls.rule([part.model_dump() for part in parts], f)
 
 
 def defence(recipe: Recipe, calibrations: tuple[Calibration, ...] = ()) -> Defence:
@@ -164,23 +158,14 @@ def watch(recipe: Recipe, calibrations: tuple[Calibration, ...] = ()) -> Watch |
     Raises:
         InvalidValue (RF104), UnknownName (RF101): neither a preset nor detectors, or detectors that do not fit.
     """
-    spec = recipe.watch
-    if spec is None:
+    if recipe.watch is None:
         return None
-    if spec.preset is not None:
-        if spec.detectors is not None or spec.reputation is not None:
-            raise InvalidValue("watch.preset says what detectors and reputation would say: give one or the other")
-        made = recommended(spec.alpha)
-    elif spec.detectors is None or spec.reputation is None:
-        raise InvalidValue('[watch] needs detectors and reputation, or preset = "recommended"')
-    else:
-        ready = iter(calibrations or (_stand_in(one, recipe) for one in pilot_specs(recipe)))
-        detectors = tuple(
-            Calibrated(score(one.score), next(ready)) if isinstance(one, PilotsSpec) else _detector(one)
-            for one in spec.detectors
-        )
-        made = Watch(detectors, Policy(alpha=spec.alpha, reputation=spec.reputation))
-    return replace(made, policy=replace(made.policy, **spec.model_dump(include={"suspicious", "trial", "term"})))
+    ready = iter(calibrations or [_stand_in(one, recipe) for one in pilot_specs(recipe)])
+
+    def detector(given: dict[str, Any]) -> Any:
+        return Calibrated(score(given["score"]), next(ready)) if given["name"] == "pilots" else walls.detector(given)
+
+    return walls.watch(recipe.watch.model_dump(exclude_none=True), detector)
 
 
 def pilot_specs(recipe: Recipe) -> tuple[PilotsSpec, ...]:
@@ -195,16 +180,6 @@ def _stand_in(spec: PilotsSpec, recipe: Recipe) -> Calibration:
     clients = len(said) if isinstance(said, list) else said
     peaks = np.arange(spec.federations * clients, dtype=np.float64)
     return Calibration(score(spec.score).name, min(spec.window, recipe.train.rounds), recipe.train.rounds, peaks)
-
-
-def _detector(spec: Any) -> Any:
-    match spec:
-        case OwnPastSpec():
-            return OwnPast(score(spec.score), drift=spec.drift, span=spec.span, least=spec.least)
-        case InCohortSpec():
-            return InCohort(score(spec.score))
-        case _:
-            return Drift(score(spec.score))
 
 
 def wall(spec: Any, recipe: Recipe, calibrations: tuple[Calibration, ...] = ()) -> Defence:
@@ -224,19 +199,16 @@ def wall(spec: Any, recipe: Recipe, calibrations: tuple[Calibration, ...] = ()) 
 def attack(spec: Any) -> Any:
     """A recipe's attack, in all that it wears."""
     if not isinstance(spec, WornSpec):
-        return ATTACKS[spec.name](**spec.model_dump(exclude={"name"}))
+        return _named(ATTACKS, spec)
     made = attack(spec.attack)
     for layer in reversed(spec.wrappers):
-        made = WRAPPERS[layer.name](inner=made, **layer.model_dump(exclude={"name"}))
+        made = _named(WRAPPERS, layer, inner=made)
     return made
 
 
 def seal(recipe: Recipe) -> Seal | None:
     """The recipe's seal, without the noise that [privacy] may add to it."""
-    spec = recipe.seal
-    if spec is None:
-        return None
-    made: Seal = SEALS[spec.name](**spec.model_dump(exclude={"name"}))
+    made: Seal | None = None if recipe.seal is None else _named(SEALS, recipe.seal)
     return made
 
 
@@ -303,13 +275,10 @@ def sanitiser(
         reference = Reference.load(Path(spec.reference.path), spec.reference.digest, build())
     checks: list[Any] = [] if spec.specification is None else [Specification.read(Path(spec.specification))]
     for wanted in spec.checks:
-        kind = CHECKS[wanted.name]
-        given = wanted.model_dump(exclude={"name"})
-        if any(field.name == "reference" for field in fields(kind)):
-            given["reference"] = reference
         if wanted.name == "reference-loss" and reference is None:
             raise Incompatible("sanitise: reference-loss needs sanitise.reference: an audited checkpoint, its digest")
-        checks.append(kind(**given))
+        looks = any(field.name == "reference" for field in fields(CHECKS[wanted.name]))
+        checks.append(_named(CHECKS, wanted, **({"reference": reference} if looks else {})))
     made = Sanitiser(tuple(checks), spec.max_set_aside, spec.class_floor, Excess(spec.excess))
     if len(train):
         made.try_out(train)

@@ -1,9 +1,9 @@
-"""Walls from names and numbers, for hosts whose configuration can hold nothing else."""
+"""Walls from names and numbers: of a recipe, and of hosts whose configuration can hold nothing else."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,7 @@ from ringfort.detect import Drift, InCohort, OwnPast, Policy, Watch, recommended
 from ringfort.rounds.fuse import Defence
 from ringfort.rounds.gate import Gate
 
-__all__ = ["Walls", "read_walls", "walls"]
+__all__ = ["Walls", "detector", "read_walls", "rule", "walls", "watch"]
 
 _DETECTORS: Final[dict[str, type[Any]]] = {"own-past": OwnPast, "in-cohort": InCohort, "drift": Drift}
 _POLICY: Final = ("suspicious", "trial", "term")
@@ -59,8 +59,8 @@ def walls(given: Mapping[str, Any]) -> Walls:
     gate = _table("[gate]", tables["gate"], ("max_norm", "max_examples"))
     defence = _table("[defence]", tables["defence"], ("f", "rule"))
     whole(0, f=defence["f"])
-    watch = _watch(tables["watch"]) if "watch" in tables else None
-    return Walls(Defence(_rule(defence["rule"], defence["f"]), watch), Gate(**gate), defence["f"])
+    watched = watch(tables["watch"]) if "watch" in tables else None
+    return Walls(Defence(rule(defence["rule"], defence["f"]), watched), Gate(**gate), defence["f"])
 
 
 def read_walls(path: Path) -> Walls:
@@ -91,15 +91,24 @@ def _table(where: str, given: Any, needed: Collection[str], besides: Collection[
     return dict(given)
 
 
-def _rule(given: Any, f: int) -> Any:
+def rule(given: Any, f: int) -> Any:
+    """A rule, or mixings and a rule, told to bear f.
+
+    Args:
+        given: a name, names with "|" between them, a list of names and tables, or a table.
+        f: attackers to bear.
+
+    Raises:
+        UnknownName (RF101), InvalidValue (RF104): as for `walls`.
+    """
     if isinstance(given, str):
         given = [part.strip() for part in given.split("|")]
     parts = given if isinstance(given, list) else [given]
     if not parts:
         raise InvalidValue("defence.rule is empty")
     mixings = [_part("mixing", MIXINGS, part, f) for part in parts[:-1]]
-    rule = _part("rule", RULES, parts[-1], f)
-    return chain(*mixings, rule) if mixings else rule
+    last = _part("rule", RULES, parts[-1], f)
+    return chain(*mixings, last) if mixings else last
 
 
 def _part(kind: str, registry: Mapping[str, type[Any]], given: Any, f: int) -> Any:
@@ -132,25 +141,12 @@ def _made(where: str, kind: type[Any], given: Mapping[str, Any]) -> Any:
         raise InvalidValue(f"{where}: {error}") from error
 
 
-def _watch(given: Any) -> Watch:
-    table = _table("[watch]", given, ("alpha",), ("preset", "detectors", "reputation", *_POLICY))
-    if "preset" in table:
-        if "detectors" in table or "reputation" in table:
-            raise InvalidValue("watch.preset says what detectors and reputation would say: give one or the other")
-        if table["preset"] != "recommended":
-            raise UnknownName.of("preset", table["preset"], ["recommended"])
-        made = recommended(table["alpha"])
-    elif "detectors" not in table or "reputation" not in table or not isinstance(table["detectors"], list):
-        raise InvalidValue('[watch] must say preset = "recommended", or detectors (a list) and reputation')
-    else:
-        made = Watch(
-            tuple(_detector(one) for one in table["detectors"]),
-            Policy(alpha=table["alpha"], reputation=table["reputation"]),
-        )
-    return replace(made, policy=replace(made.policy, **{key: table[key] for key in _POLICY if key in table}))
+def detector(given: Any) -> Any:
+    """A detector with its numbers, from a table.
 
-
-def _detector(given: Any) -> Any:
+    Raises:
+        UnknownName (RF101), InvalidValue (RF104): as for `walls`.
+    """
     name = _name("detector", _DETECTORS, given)
     kind = _DETECTORS[name]
     known = {one.name: one.default for one in fields(kind)}
@@ -161,3 +157,30 @@ def _detector(given: Any) -> Any:
     if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
         raise InvalidValue(f"{name}: score is a name or a list of names")
     return _made(name, kind, {**table, "score": score(names)})
+
+
+def watch(given: Any, make: Callable[[Any], Any] = detector) -> Watch:
+    """A watch, from a table: a preset, or detectors and what follows from them.
+
+    Args:
+        given: alpha, and `preset = "recommended"` or detectors (tables) and reputation; suspicious, trial, term.
+        make: a detector, from its table.
+
+    Raises:
+        UnknownName (RF101), InvalidValue (RF104): as for `walls`.
+    """
+    table = _table("[watch]", given, ("alpha",), ("preset", "detectors", "reputation", *_POLICY))
+    if "preset" in table:
+        if "detectors" in table or "reputation" in table:
+            raise InvalidValue("watch.preset says what detectors and reputation would say: give one or the other")
+        if table["preset"] != "recommended":
+            raise UnknownName.of("preset", table["preset"], ["recommended"])
+        made = recommended(table["alpha"])
+    elif "detectors" not in table or "reputation" not in table or not isinstance(table["detectors"], list):
+        raise InvalidValue('[watch] needs detectors and reputation, or preset = "recommended"')
+    else:
+        made = Watch(
+            tuple(make(one) for one in table["detectors"]),
+            Policy(alpha=table["alpha"], reputation=table["reputation"]),
+        )
+    return replace(made, policy=replace(made.policy, **{key: table[key] for key in _POLICY if key in table}))
