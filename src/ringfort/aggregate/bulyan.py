@@ -7,9 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from ringfort.aggregate._bearing import Bearing
 from ringfort.aggregate.meamed import nearest_to_median
-from ringfort.core.checks import whole
-from ringfort.core.errors import ToleranceExceeded
 from ringfort.core.values import F64, I64, Aggregate
 from ringfort.core.views import Rows, squared_distances
 
@@ -17,7 +16,7 @@ __all__ = ["Bulyan"]
 
 
 @dataclass(frozen=True, slots=True)
-class Bulyan:
+class Bulyan(Bearing):
     """Krum n - 2f times without putting back, then per coordinate the mean of the n - 4f values nearest to the median.
 
     Args:
@@ -47,18 +46,14 @@ class Bulyan:
     name: ClassVar[str] = "bulyan"
     exempt: ClassVar[frozenset[str]] = frozenset({"hull"})
 
-    def __post_init__(self) -> None:
-        whole(0, f=self.f)
-
-    def bears(self, n: int) -> int:
-        """f, if n >= 4f + 3; else it refuses to run."""
-        return self.f if n >= 4 * self.f + 3 else 0
+    @property
+    def _least(self) -> int:
+        return 4 * self.f + 3
 
     def __call__(self, view: Rows) -> Aggregate:
         """Bulyan's answer on the cohort in view."""
         n = view.n
-        if n < 4 * self.f + 3:
-            raise ToleranceExceeded.of(self.name, self.f, n, 4 * self.f + 3)
+        self._require(n)
         chosen = _chosen(squared_distances(view), self.f)
         delta = nearest_to_median(view, n - 4 * self.f, chosen)
         weights = np.zeros(n)

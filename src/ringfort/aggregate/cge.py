@@ -7,9 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from ringfort.aggregate._bearing import Bearing
 from ringfort.aggregate._selection import mean_of
-from ringfort.core.checks import whole
-from ringfort.core.errors import ToleranceExceeded
 from ringfort.core.values import Aggregate
 from ringfort.core.views import GramView
 
@@ -17,7 +16,7 @@ __all__ = ["CGE"]
 
 
 @dataclass(frozen=True, slots=True)
-class CGE:
+class CGE(Bearing):
     """Comparative gradient elimination: the mean of the n - f shortest updates.
 
     Args:
@@ -45,17 +44,13 @@ class CGE:
     name: ClassVar[str] = "cge"
     exempt: ClassVar[frozenset[str]] = frozenset({"shift", "hull"})
 
-    def __post_init__(self) -> None:
-        whole(0, f=self.f)
-
-    def bears(self, n: int) -> int:
-        """f, if n > 3f; else it refuses to run."""
-        return self.f if n > 3 * self.f else 0
+    @property
+    def _least(self) -> int:
+        return 3 * self.f + 1
 
     def __call__(self, view: GramView) -> Aggregate:
         """The mean of the shortest updates of the cohort in view."""
         n = len(view.clients)
-        if n <= 3 * self.f:
-            raise ToleranceExceeded.of(self.name, self.f, n, 3 * self.f + 1)
+        self._require(n)
         shortest = np.argsort(np.diagonal(view.gram()), kind="stable")[: n - self.f]
         return mean_of(view, shortest, self.name, f"among the {self.f} longest updates")

@@ -7,12 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from ringfort.aggregate._bearing import Bearing
 from ringfort.aggregate._sample import sampled
 from ringfort.aggregate._selection import mean_of
 from ringfort.aggregate.in_round import InRound
 from ringfort.core.checks import whole
 from ringfort.core.context import RoundContext
-from ringfort.core.errors import ToleranceExceeded
 from ringfort.core.values import F64, Aggregate
 from ringfort.core.views import Rows
 
@@ -20,7 +20,7 @@ __all__ = ["DnC"]
 
 
 @dataclass(frozen=True, slots=True)
-class DnC(InRound):
+class DnC(InRound, Bearing):
     """Divide and conquer: on random coordinates, drop the f largest projections on the top direction; average the rest.
 
     Args:
@@ -59,18 +59,13 @@ class DnC(InRound):
         whole(1, coordinates=self.coordinates, iterations=self.iterations)
 
     @property
-    def _needs(self) -> int:
+    def _least(self) -> int:
         return max(2, self.iterations) * self.f + 1
-
-    def bears(self, n: int) -> int:
-        """f, if n > 2f and n > f * iterations; else it refuses to run."""
-        return self.f if n >= self._needs else 0
 
     def on(self, view: Rows, context: RoundContext) -> Aggregate:
         """The mean of who is kept in every draw."""
         n = view.n
-        if n < self._needs:
-            raise ToleranceExceeded.of(self.name, self.f, n, self._needs)
+        self._require(n)
         rng = context.seeds.child("coordinates")
         kept = np.ones(n, dtype=bool)
         for _ in range(self.iterations):

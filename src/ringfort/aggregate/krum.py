@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ringfort.aggregate._bearing import Bearing
 from ringfort.core.checks import whole
 from ringfort.core.errors import ToleranceExceeded
 from ringfort.core.values import F64, Aggregate
@@ -46,7 +47,7 @@ def _average_of_best(view: GramView, f: int, m: int, name: str) -> Aggregate:
 
 
 @dataclass(frozen=True, slots=True)
-class Krum:
+class Krum(Bearing):
     """The one update that is closest to its n - f - 2 nearest others.
 
     Args:
@@ -74,12 +75,9 @@ class Krum:
     f: int
     name: ClassVar[str] = "krum"
 
-    def __post_init__(self) -> None:
-        whole(0, f=self.f)
-
-    def bears(self, n: int) -> int:
-        """f, if n >= 2f + 3; else it refuses to run."""
-        return self.f if n >= 2 * self.f + 3 else 0
+    @property
+    def _least(self) -> int:
+        return 2 * self.f + 3
 
     def __call__(self, view: GramView) -> Aggregate:
         """Krum's choice from the cohort in view."""
@@ -87,7 +85,7 @@ class Krum:
 
 
 @dataclass(frozen=True, slots=True)
-class MultiKrum:
+class MultiKrum(Bearing):
     """The mean of the m updates with the best Krum scores.
 
     Args:
@@ -122,17 +120,12 @@ class MultiKrum:
         if self.m is not None:
             whole(1, m=self.m)
 
-    def bears(self, n: int) -> int:
-        """f, if n >= 2f + 3 and n >= m + f; else it refuses to run."""
-        return self.f if n >= self._needs else 0
-
     @property
-    def _needs(self) -> int:
+    def _least(self) -> int:
         return max(2 * self.f + 3, self.f + (self.m or 0))
 
     def __call__(self, view: GramView) -> Aggregate:
         """The mean of the best-scored updates of the cohort in view."""
         n = len(view.clients)
-        if n < self._needs:
-            raise ToleranceExceeded.of(f"{self.name} with m={self.m}" if self.m else self.name, self.f, n, self._needs)
+        self._require(n, f"{self.name} with m={self.m}" if self.m else "")
         return _average_of_best(view, self.f, self.m or n - self.f, self.name)

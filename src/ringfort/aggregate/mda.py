@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from ringfort.aggregate._bearing import Bearing
 from ringfort.aggregate._selection import mean_of
 from ringfort.core.checks import whole
-from ringfort.core.errors import ToleranceExceeded
 from ringfort.core.values import F64, I64, Aggregate
 from ringfort.core.views import GramView, squared_distances
 
@@ -20,7 +20,7 @@ _MOST = 24
 
 
 @dataclass(frozen=True, slots=True)
-class MDA:
+class MDA(Bearing):
     """Minimum-diameter averaging: the mean of the n - f updates whose largest mutual distance is smallest.
 
     Args:
@@ -55,15 +55,9 @@ class MDA:
     def __post_init__(self) -> None:
         whole(0, _MOST, f=self.f)
 
-    def bears(self, n: int) -> int:
-        """f, if n > 2f; else it refuses to run."""
-        return self.f if n > 2 * self.f else 0
-
     def __call__(self, view: GramView) -> Aggregate:
         """The mean of the most compact n - f updates of the cohort in view."""
-        n = len(view.clients)
-        if n <= 2 * self.f:
-            raise ToleranceExceeded.of(self.name, self.f, n, 2 * self.f + 1)
+        self._require(len(view.clients))
         squares = squared_distances(view)
         by_name = np.argsort(np.array(view.clients))[::-1]
         furthest_first = by_name[np.argsort(-squares[by_name].sum(axis=1), kind="stable")]

@@ -7,8 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ringfort.core.checks import whole
-from ringfort.core.errors import ToleranceExceeded
+from ringfort.aggregate._bearing import Bearing
 from ringfort.core.values import F32, I64, Aggregate
 from ringfort.core.views import Rows
 
@@ -39,7 +38,7 @@ def nearest_to_median(view: Rows, keep: int, chosen: I64 | None = None) -> F32:
 
 
 @dataclass(frozen=True, slots=True)
-class Meamed:
+class Meamed(Bearing):
     """Coordinate-wise mean of the n - f values nearest to the median.
 
     Args:
@@ -67,16 +66,8 @@ class Meamed:
     name: ClassVar[str] = "meamed"
     exempt: ClassVar[frozenset[str]] = frozenset({"hull"})
 
-    def __post_init__(self) -> None:
-        whole(0, f=self.f)
-
-    def bears(self, n: int) -> int:
-        """f, if n > 2f; else it refuses to run."""
-        return self.f if n > 2 * self.f else 0
-
     def __call__(self, view: Rows) -> Aggregate:
         """The mean around the median of the cohort in view."""
-        if view.n <= 2 * self.f:
-            raise ToleranceExceeded.of(self.name, self.f, view.n, 2 * self.f + 1)
+        self._require(view.n)
         delta = nearest_to_median(view, view.n - self.f)
         return Aggregate(delta, view.clients, np.full(view.n, 1 / view.n), self.name)

@@ -12,8 +12,8 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from ringfort.core.checks import fraction, positive, whole
-from ringfort.core.errors import ToleranceExceeded
+from ringfort.aggregate._bearing import Bearing
+from ringfort.core.checks import fraction, positive
 from ringfort.core.values import F64
 from ringfort.core.views import GramView, mix, squared_distances
 
@@ -151,7 +151,7 @@ class ClipToQuantile(_Square):
 
 
 @dataclass(frozen=True, slots=True)
-class ARC(_Square):
+class ARC(_Square, Bearing):
     """Adaptive robust clipping: shorten the longest 2 (f/n) (n - f) updates to the next longest norm.
 
     Args:
@@ -176,25 +176,17 @@ class ARC(_Square):
     name: ClassVar[str] = "arc"
     exempt: ClassVar[frozenset[str]] = frozenset({"shift", "hull"})
 
-    def __post_init__(self) -> None:
-        whole(0, f=self.f)
-
-    def bears(self, n: int) -> int:
-        """f, if n > 2f; else it refuses to run."""
-        return self.f if n > 2 * self.f else 0
-
     def matrix(self, view: GramView) -> F64:
         """Shortens the longest rows."""
         n = len(view.clients)
-        if n <= 2 * self.f:
-            raise ToleranceExceeded.of(self.name, self.f, n, 2 * self.f + 1)
+        self._require(n)
         clipped = 2 * self.f * (n - self.f) // n
         norms = _norms(view)
         return _shortening(norms, float(np.sort(norms)[n - 1 - clipped]))
 
 
 @dataclass(frozen=True, slots=True)
-class NNM(_Square):
+class NNM(_Square, Bearing):
     """Nearest-neighbour mixing: replace every update by the mean of the n - f updates nearest to it, itself included.
 
     Args:
@@ -218,18 +210,10 @@ class NNM(_Square):
     f: int
     name: ClassVar[str] = "nnm"
 
-    def __post_init__(self) -> None:
-        whole(0, f=self.f)
-
-    def bears(self, n: int) -> int:
-        """f, if n > 2f; else it refuses to run."""
-        return self.f if n > 2 * self.f else 0
-
     def matrix(self, view: GramView) -> F64:
         """Replaces every row by its neighbourhood's mean."""
         n = len(view.clients)
-        if n <= 2 * self.f:
-            raise ToleranceExceeded.of(self.name, self.f, n, 2 * self.f + 1)
+        self._require(n)
         squares = squared_distances(view)
         np.fill_diagonal(squares, -1)  # an update is its own nearest
         nearest = np.argsort(squares, axis=1, kind="stable")[:, : n - self.f]

@@ -7,12 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from ringfort.aggregate._bearing import Bearing
 from ringfort.aggregate._reference import beside, reference_of
 from ringfort.aggregate._selection import mean_of
 from ringfort.aggregate.in_round import InRound
-from ringfort.core.checks import whole
 from ringfort.core.context import RoundContext
-from ringfort.core.errors import ToleranceExceeded
 from ringfort.core.values import Aggregate
 from ringfort.core.views import Rows
 
@@ -20,7 +19,7 @@ __all__ = ["MoNNA"]
 
 
 @dataclass(frozen=True, slots=True)
-class MoNNA(InRound):
+class MoNNA(InRound, Bearing):
     """Nearest-neighbour averaging: the mean of the n - f updates nearest to a pivot that nobody else controls.
 
     In its paper every node is its own pivot. Here the server is the node, and the pivot what it learned itself in this
@@ -55,18 +54,10 @@ class MoNNA(InRound):
     needs: ClassVar[frozenset[str]] = frozenset({"reference"})
     exempt: ClassVar[frozenset[str]] = frozenset({"hull"})
 
-    def __post_init__(self) -> None:
-        whole(0, f=self.f)
-
-    def bears(self, n: int) -> int:
-        """f, if n > 2f; else it refuses to run."""
-        return self.f if n > 2 * self.f else 0
-
     def on(self, view: Rows, context: RoundContext) -> Aggregate:
         """The mean of the updates nearest to the server's own."""
         n = len(view.clients)
-        if n <= 2 * self.f:
-            raise ToleranceExceeded.of(self.name, self.f, n, 2 * self.f + 1)
+        self._require(n)
         pivot = reference_of(context, view, self.name)
         away = np.diagonal(view.gram()) - 2 * beside(view, pivot, self.name)  # |x - pivot|^2, less |pivot|^2
         nearest = np.argsort(away, kind="stable")[: n - self.f]

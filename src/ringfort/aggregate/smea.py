@@ -9,8 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from ringfort.aggregate._bearing import Bearing
 from ringfort.aggregate._selection import weighted
-from ringfort.core.checks import whole
 from ringfort.core.errors import ToleranceExceeded
 from ringfort.core.values import F64, Aggregate
 from ringfort.core.views import GramView, squared_distances
@@ -27,7 +27,7 @@ _SAME = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class SMEA:
+class SMEA(Bearing):
     """Smallest maximum eigenvalue averaging: the mean of the n - f updates with the smallest top variance.
 
     Args:
@@ -58,12 +58,9 @@ class SMEA:
     name: ClassVar[str] = "smea"
     exempt: ClassVar[frozenset[str]] = frozenset({"hull"})
 
-    def __post_init__(self) -> None:
-        whole(0, f=self.f)
-
     def bears(self, n: int) -> int:
         """f, if n > 2f and the groups are few enough to look at; else it refuses to run."""
-        return self.f if n > 2 * self.f and self._work(n) <= _WORK else 0
+        return Bearing.bears(self, n) if self._work(n) <= _WORK else 0
 
     def _work(self, n: int) -> int:
         return comb(n, self.f) * ((n - self.f) ** 3 + 10_000)
@@ -71,8 +68,7 @@ class SMEA:
     def __call__(self, view: GramView) -> Aggregate:
         """The mean of the least spread n - f updates of the cohort in view."""
         n = len(view.clients)
-        if n <= 2 * self.f:
-            raise ToleranceExceeded.of(self.name, self.f, n, 2 * self.f + 1)
+        self._require(n)
         if self._work(n) > _WORK:
             raise ToleranceExceeded(
                 f"{self.name} with f={self.f} of {n} clients would look at {comb(n, self.f):,} groups of {n - self.f}, "

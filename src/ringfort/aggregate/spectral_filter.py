@@ -7,8 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ringfort.core.checks import whole
-from ringfort.core.errors import ToleranceExceeded
+from ringfort.aggregate._bearing import Bearing
 from ringfort.core.values import F64, Aggregate
 from ringfort.core.views import GramView, squared_distances
 
@@ -16,7 +15,7 @@ __all__ = ["CAF"]
 
 
 @dataclass(frozen=True, slots=True)
-class CAF:
+class CAF(Bearing):
     """Covariance-bound agnostic filter: soft removal along the top eigenvector of the cohort's covariance.
 
     Args:
@@ -44,18 +43,9 @@ class CAF:
     name: ClassVar[str] = "caf"
     exempt: ClassVar[frozenset[str]] = frozenset({"hull"})
 
-    def __post_init__(self) -> None:
-        whole(0, f=self.f)
-
-    def bears(self, n: int) -> int:
-        """f, if n > 2f; else it refuses to run."""
-        return self.f if n > 2 * self.f else 0
-
     def __call__(self, view: GramView) -> Aggregate:
         """The filtered mean of the cohort in view."""
-        n = len(view.clients)
-        if n <= 2 * self.f:
-            raise ToleranceExceeded.of(self.name, self.f, n, 2 * self.f + 1)
+        self._require(len(view.clients))
         weights = _filtered(squared_distances(view), self.f)
         return Aggregate(view.combine(weights), view.clients, weights, self.name)
 

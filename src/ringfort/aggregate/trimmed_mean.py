@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ringfort.aggregate._bearing import Bearing
 from ringfort.aggregate._columns import trimmed
-from ringfort.core.checks import whole
-from ringfort.core.errors import ToleranceExceeded
 from ringfort.core.values import Aggregate
 from ringfort.core.views import Rows
 
@@ -15,7 +14,7 @@ __all__ = ["TrimmedMean"]
 
 
 @dataclass(frozen=True, slots=True)
-class TrimmedMean:
+class TrimmedMean(Bearing):
     """Coordinate-wise mean without the f largest and f smallest values.
 
     Args:
@@ -46,16 +45,8 @@ class TrimmedMean:
     f: int
     name: ClassVar[str] = "trimmed-mean"
 
-    def __post_init__(self) -> None:
-        whole(0, f=self.f)
-
-    def bears(self, n: int) -> int:
-        """f, if n > 2f; else it refuses to run."""
-        return self.f if n > 2 * self.f else 0
-
     def __call__(self, view: Rows) -> Aggregate:
         """The trimmed mean of the cohort in view."""
-        if view.n <= 2 * self.f:
-            raise ToleranceExceeded.of(self.name, self.f, view.n, 2 * self.f + 1)
+        self._require(view.n)
         delta, weights = trimmed(view, self.f)
         return Aggregate(delta, view.clients, weights, self.name)
