@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,10 +79,6 @@ class Attempt:
     def line(self) -> bytes:
         """With its digest, one line of canonical JSON."""
         return canonical_json({**self.to_json(), "digest": self.digest}) + b"\n"
-
-    def linked(self, prev: str) -> Attempt:
-        """The same as the next in the chain."""
-        return replace(self, prev=prev)
 
     @classmethod
     def from_line(cls, line: bytes) -> Attempt:

@@ -50,7 +50,8 @@ class Collected:
     Args:
         opened: the view and who is in it; None if nobody is.
         refusals: who was turned away, by the transport or the gate.
-        hostile: those of them that sent what honest software does not.
+        hostile: those of the cohort that were refused for what honest software does not send. Under a seal nobody: the
+            rule runs on what its parties agreed on.
         failures: clients whose own code raised.
         aborts: why earlier attempts ended.
         examples: what the clients claim to have trained on, where the gate saw it.
@@ -209,8 +210,32 @@ class Federation:
         )
         return self._commit(State(params, History(), genesis), encoded)
 
+    def _resume(self, journal: Journal, head: RoundRecord) -> State:
+        if head.recipe != self.recipe:
+            raise Incompatible(
+                "the journal belongs to a run with another recipe: resume it with the recipe.toml beside it, "
+                "or write elsewhere"
+            )
+        history = History()
+        for record in islice(journal.stream(), 1, None):
+            history = history.after(record.verdicts)
+        params = self.model.schema.decode(journal.model(head.next_model))
+        return State(
+            params, history, head, decode_arrays(journal.memory(head.memory)), self._last_step(journal, head, params)
+        )
+
+    def _last_step(self, journal: Journal, head: RoundRecord, params: F32) -> F32 | None:
+        """What the last round added, if the defence wants to know."""
+        if head.round == 0 or "last_step" not in wants(self.defence.rule):
+            return None
+        return params - self.model.schema.decode(journal.model(head.model))
+
+    def barred(self, state: State) -> frozenset[ClientId]:
+        """Members that are not to be asked in the next round, as things stand: quarantined or revoked."""
+        return self._barred(state.round + 1, self._decided(state))
+
     def step(self, state: State) -> State:
-        """One round."""
+        """One round: who is asked, what comes back, what is made of it, and its record, committed."""
         encoded = self.model.schema.encode(state.params)
         desk = self._decided(state)
         barred = self._barred(state.round + 1, desk)
@@ -252,107 +277,6 @@ class Federation:
         history = state.history.after(verdicts)
         return self._commit(State(params, history, record, fused.memory, params - state.params), after, memory)
 
-    def _fuse(
-        self, state: State, plan: RoundPlan, collected: Collected, desk: Desk, empty: int
-    ) -> tuple[Fused, dict[str, Any]]:
-        """The step, and what the record says about its privacy."""
-        opened = collected.opened
-        if self.release is not None:
-            view = opened.view if opened is not None and isinstance(opened.view, Rows) else None
-            delta, noted = self.release.step(view, self.model.schema.d, plan.round, state.record.privacy)
-            names = view.clients if view is not None else ()
-            aggregate = Aggregate(delta, names, np.full(len(names), 1 / max(1, len(names))), self.defence.rule.name)
-            return Fused(aggregate, verdicts_of(aggregate), EMPTY, self.defence), noted
-        noted = {} if self.claim is None else {"claim": self.claim.to_json()}
-        context = self._context(state, plan, collected, desk)
-        if opened is None:
-            if empty and not plan.cohort:
-                return no_step(self.model.schema.d, self.defence, context.memory), noted
-            refusals, failures = collected.refusals, collected.failures
-            first = refusals[0].reason if refusals else failures[0].error if failures else "no answer"
-            raise NothingAdmitted(f"round {plan.round}: none of {len(plan.cohort)} updates was admitted ({first}, ...)")
-        return fuse(opened.view, self.defence, context, self._hostile(plan, collected), empty), noted
-
-    def _collect(self, plan: RoundPlan, frame: bytes) -> Collected:
-        """Ask the cohort and open what comes back."""
-        if self.seal is None:
-            replies = self.exchange.exchange("train", dict.fromkeys(plan.cohort, frame), plan.deadline_s)
-            failures = tuple(r for r in replies.values() if isinstance(r, Failure))
-            refused = tuple(r for r in replies.values() if isinstance(r, Refusal))
-            admitted = self.gate.admit(plan, [r for r in replies.values() if isinstance(r, Reply)])
-            opened = None
-            if admitted.updates:
-                view = Rows.of(admitted.updates)
-                opened = Opened(view, {c: (c,) for c in view.clients})
-            examples = {update.client: update.num_examples for update in admitted.updates}
-            # Whoever forges a message of somebody else must not spend f: only proof counts before the gate.
-            hostile = {r.client for r in refused if r.reason == EQUIVOCATION}
-            hostile |= {r.client for r in admitted.refusals if r.reason not in INNOCENT}
-            refusals = (*refused, *admitted.refusals)
-            return Collected(opened, refusals, failures, examples=examples, hostile=frozenset(hostile))
-        asked = plan
-        culprits: tuple[Refusal, ...] = ()
-        aborts: list[str] = []
-        while True:
-            try:
-                opened, failures = self.seal.round(asked, frame, self.exchange, self.defence.rule)
-            except ProtocolAbort as abort:
-                aborts.append(str(abort))
-                culprits += tuple(
-                    Refusal(c, abort.code, "culprit", abort.message) for c in asked.cohort if c in abort.culprits
-                )
-                if len(aborts) == ATTEMPTS:
-                    self._failed(plan, Collected(None, culprits, (), tuple(aborts)), abort)
-                    raise
-                asked = replace(asked, cohort=tuple(c for c in asked.cohort if c not in abort.culprits))
-                continue
-            return Collected(opened, (*culprits, *opened.refusals), failures, tuple(aborts))
-
-    def _failed(self, plan: RoundPlan, collected: Collected, error: RingfortError) -> None:
-        """Keep who was refused and why in a round that ends without a step; its record will never be written."""
-        if self.journal is None or self.journal.head is None:
-            return
-        opened = collected.opened
-        admitted = set() if opened is None else {name for names in opened.members.values() for name in names}
-        attempt = Attempt(
-            run=plan.run,
-            round=plan.round,
-            after=self.journal.head.digest,
-            cohort=plan.cohort,
-            code=error.code,
-            message=error.message,
-            refusals=collected.refusals,
-            failures=collected.failures,
-            absent=() if collected.aborts and opened is None else _absent(plan, collected, admitted),
-            aborts=collected.aborts,
-        )
-        try:
-            self.journal.fail(attempt)
-        except OutputUnwritable as full:
-            error.message += f" (and this could not be recorded: {full.message})"
-
-    def _hostile(self, plan: RoundPlan, collected: Collected) -> int:
-        """Clients of the cohort that were refused for what honest software does not send.
-
-        Under a seal it is nobody: the rule runs on what its parties agreed on.
-        """
-        if self.seal is not None or collected.opened is None:
-            return 0
-        return len(collected.hostile & set(plan.cohort) - set(collected.opened.view.clients))
-
-    def _context(self, state: State, plan: RoundPlan, collected: Collected, desk: Desk) -> RoundContext:
-        """What the round offers to the defence besides the updates."""
-        reference = None
-        if "reference" in wants(self.defence.rule) and self.reference is not None:
-            reference = self.reference(Broadcast(plan.run, plan.round, state.params, plan.model))
-        seeds = self.seeds.under("fuse", plan.round)
-        memory = state.memory if self.defence.watch is None else self.defence.with_watched(state.memory, desk.memory)
-        return RoundContext(plan.round, seeds, state.last_step, reference, memory, collected.examples)
-
-    def barred(self, state: State) -> frozenset[ClientId]:
-        """Members that are not to be asked in the next round, as things stand: quarantined or revoked."""
-        return self._barred(state.round + 1, self._decided(state))
-
     def _decided(self, state: State) -> Desk:
         """What people have decided since the last round, applied."""
         watch = self.defence.watch
@@ -367,14 +291,6 @@ class Federation:
         """Members that are not to be asked in this round."""
         watch = self.defence.watch
         return frozenset() if watch is None else watch.barred(desk.memory, number) & set(self.exchange.members())
-
-    def _said(self, plan: RoundPlan, fused: Fused, barred: frozenset[ClientId], desk: Desk) -> dict[str, Any]:
-        """What the record says about the watch."""
-        watch = self.defence.watch
-        if watch is None:
-            return {}
-        after = self.defence.watched(fused.memory)
-        return said(watch, after, plan.cohort, barred, fused.evidence, fused.transitions, desk)
 
     def _plan(self, state: State, barred: frozenset[ClientId] = frozenset()) -> RoundPlan:
         number, members = state.round + 1, self.exchange.members()
@@ -410,34 +326,120 @@ class Federation:
             return len(barred.intersection(draw(members, plan.round, self.seeds, rate=self.rate)))
         return (self.cohort or len(members)) - len(plan.cohort)
 
-    def _resume(self, journal: Journal, head: RoundRecord) -> State:
-        if head.recipe != self.recipe:
-            raise Incompatible(
-                "the journal belongs to a run with another recipe: resume it with the recipe.toml beside it, "
-                "or write elsewhere"
-            )
-        history = History()
-        for record in islice(journal.stream(), 1, None):
-            history = history.after(record.verdicts)
-        params = self.model.schema.decode(journal.model(head.next_model))
-        return State(
-            params, history, head, decode_arrays(journal.memory(head.memory)), self._last_step(journal, head, params)
+    def _collect(self, plan: RoundPlan, frame: bytes) -> Collected:
+        """Ask the cohort and open what comes back."""
+        return self._in_the_clear(plan, frame) if self.seal is None else self._sealed(self.seal, plan, frame)
+
+    def _in_the_clear(self, plan: RoundPlan, frame: bytes) -> Collected:
+        """Every update, as the gate lets it in."""
+        replies = self.exchange.exchange("train", dict.fromkeys(plan.cohort, frame), plan.deadline_s)
+        failures = tuple(r for r in replies.values() if isinstance(r, Failure))
+        refused = tuple(r for r in replies.values() if isinstance(r, Refusal))
+        admitted = self.gate.admit(plan, [r for r in replies.values() if isinstance(r, Reply)])
+        refusals = (*refused, *admitted.refusals)
+        if not admitted.updates:
+            return Collected(None, refusals, failures)
+        view = Rows.of(admitted.updates)
+        # Whoever forges a message of somebody else must not spend f: only proof counts before the gate.
+        hostile = {r.client for r in refused if r.reason == EQUIVOCATION}
+        hostile |= {r.client for r in admitted.refusals if r.reason not in INNOCENT}
+        return Collected(
+            Opened(view, {c: (c,) for c in view.clients}),
+            refusals,
+            failures,
+            examples={update.client: update.num_examples for update in admitted.updates},
+            hostile=frozenset(hostile.intersection(plan.cohort).difference(view.clients)),
         )
 
-    def _last_step(self, journal: Journal, head: RoundRecord, params: F32) -> F32 | None:
-        """What the last round added, if the defence wants to know."""
-        if head.round == 0 or "last_step" not in wants(self.defence.rule):
-            return None
-        return params - self.model.schema.decode(journal.model(head.model))
+    def _sealed(self, seal: ServerSide, plan: RoundPlan, frame: bytes) -> Collected:
+        """What the seal opens; a round that is aborted is run again without those whose own signatures blame them."""
+        asked = plan
+        culprits: tuple[Refusal, ...] = ()
+        aborts: list[str] = []
+        while True:
+            try:
+                opened, failures = seal.round(asked, frame, self.exchange, self.defence.rule)
+            except ProtocolAbort as abort:
+                aborts.append(str(abort))
+                culprits += tuple(
+                    Refusal(c, abort.code, "culprit", abort.message) for c in asked.cohort if c in abort.culprits
+                )
+                if len(aborts) == ATTEMPTS:
+                    self._failed(plan, Collected(None, culprits, (), tuple(aborts)), abort)
+                    raise
+                asked = replace(asked, cohort=tuple(c for c in asked.cohort if c not in abort.culprits))
+                continue
+            return Collected(opened, (*culprits, *opened.refusals), failures, tuple(aborts))
+
+    def _fuse(
+        self, state: State, plan: RoundPlan, collected: Collected, desk: Desk, empty: int
+    ) -> tuple[Fused, dict[str, Any]]:
+        """The step, and what the record says about its privacy."""
+        opened = collected.opened
+        if self.release is not None:
+            view = opened.view if opened is not None and isinstance(opened.view, Rows) else None
+            delta, noted = self.release.step(view, self.model.schema.d, plan.round, state.record.privacy)
+            names = view.clients if view is not None else ()
+            aggregate = Aggregate(delta, names, np.full(len(names), 1 / max(1, len(names))), self.defence.rule.name)
+            return Fused(aggregate, verdicts_of(aggregate), EMPTY, self.defence), noted
+        noted = {} if self.claim is None else {"claim": self.claim.to_json()}
+        context = self._context(state, plan, collected, desk)
+        if opened is None:
+            if empty and not plan.cohort:
+                return no_step(self.model.schema.d, self.defence, context.memory), noted
+            refusals, failures = collected.refusals, collected.failures
+            first = refusals[0].reason if refusals else failures[0].error if failures else "no answer"
+            raise NothingAdmitted(f"round {plan.round}: none of {len(plan.cohort)} updates was admitted ({first}, ...)")
+        return fuse(opened.view, self.defence, context, len(collected.hostile), empty), noted
+
+    def _context(self, state: State, plan: RoundPlan, collected: Collected, desk: Desk) -> RoundContext:
+        """What the round offers to the defence besides the updates."""
+        reference = None
+        if "reference" in wants(self.defence.rule) and self.reference is not None:
+            reference = self.reference(Broadcast(plan.run, plan.round, state.params, plan.model))
+        seeds = self.seeds.under("fuse", plan.round)
+        memory = state.memory if self.defence.watch is None else self.defence.with_watched(state.memory, desk.memory)
+        return RoundContext(plan.round, seeds, state.last_step, reference, memory, collected.examples)
+
+    def _said(self, plan: RoundPlan, fused: Fused, barred: frozenset[ClientId], desk: Desk) -> dict[str, Any]:
+        """What the record says about the watch."""
+        watch = self.defence.watch
+        if watch is None:
+            return {}
+        after = self.defence.watched(fused.memory)
+        return said(watch, after, plan.cohort, barred, fused.evidence, fused.transitions, desk)
+
+    def _measure(self, params: F32) -> dict[str, float]:
+        measured = {} if self.evaluate is None else self.evaluate(params)
+        return {name: float(value) for name, value in measured.items() if math.isfinite(value)}
 
     def _commit(self, state: State, encoded: bytes, memory: bytes = b"") -> State:
         if self.journal is not None:
             self.journal.commit(state.record, encoded, memory)
         return state
 
-    def _measure(self, params: F32) -> dict[str, float]:
-        measured = {} if self.evaluate is None else self.evaluate(params)
-        return {name: float(value) for name, value in measured.items() if math.isfinite(value)}
+    def _failed(self, plan: RoundPlan, collected: Collected, error: RingfortError) -> None:
+        """Keep who was refused and why in a round that ends without a step; its record will never be written."""
+        if self.journal is None or self.journal.head is None:
+            return
+        opened = collected.opened
+        admitted = set() if opened is None else {name for names in opened.members.values() for name in names}
+        attempt = Attempt(
+            run=plan.run,
+            round=plan.round,
+            after=self.journal.head.digest,
+            cohort=plan.cohort,
+            code=error.code,
+            message=error.message,
+            refusals=collected.refusals,
+            failures=collected.failures,
+            absent=() if collected.aborts and opened is None else _absent(plan, collected, admitted),
+            aborts=collected.aborts,
+        )
+        try:
+            self.journal.fail(attempt)
+        except OutputUnwritable as full:
+            error.message += f" (and this could not be recorded: {full.message})"
 
 
 def _of_members(verdicts: tuple[Verdict, ...], opened: Opened) -> tuple[Verdict, ...]:
