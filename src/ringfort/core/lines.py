@@ -10,18 +10,31 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from ringfort.core.errors import OutputUnwritable
 from ringfort.core.failpoints import failpoint, half
-from ringfort.core.files import sync_folder
+from ringfort.core.files import canonical_json, sync_folder
 
-__all__ = ["LineFile", "append_in_turn", "append_line", "last_lines", "whole_lines"]
+__all__ = ["LineFile", "append_in_turn", "append_line", "digested", "last_lines", "leaf_digest", "whole_lines"]
 
 _BLOCK: Final = 1 << 16
+
+
+def leaf_digest(fields: Mapping[str, Any] | bytes) -> str:
+    """SHA-256 over a zero byte and a line's fields, as canonical JSON: a leaf of an RFC 6962 tree."""
+    said = fields if isinstance(fields, bytes) else canonical_json(fields)
+    return hashlib.sha256(b"\x00" + said).hexdigest()
+
+
+def digested(fields: Mapping[str, Any]) -> bytes:
+    """A line of canonical JSON that says its own `leaf_digest` under "digest"."""
+    return canonical_json({**fields, "digest": leaf_digest(fields)}) + b"\n"
 
 
 def whole_lines(data: bytes) -> list[bytes]:
@@ -100,6 +113,22 @@ class LineFile:
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._file.closed
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Around what the caller reads and verifies before it writes: if that fails, the file is closed.
+
+        Raises:
+            OutputUnwritable (RF107): the operating system's errors.
+        """
+        try:
+            yield
+        except OSError as error:
+            self.close()
+            raise self.unwritable(error) from error
+        except BaseException:
+            self.close()
+            raise
 
     def resume(self, end: int | None = None) -> None:
         """Go on after the first `end` bytes, which the caller has verified; None: after the last whole line.

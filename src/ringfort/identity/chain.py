@@ -127,15 +127,9 @@ class ChainWriter:
 
     def __init__(self, path: Path, key: SigningKey) -> None:
         self._key, self._file = key, LineFile(path, "registry", private=True)
-        try:
+        with self._file.reading():
             self.lines, self.head = read_lines(path.read_bytes(), Head(), key.public)
             self._file.resume(self.head.end)
-        except OSError as error:
-            self.close()
-            raise self._file.unwritable(error) from error
-        except BaseException:
-            self.close()
-            raise
 
     def append(self, at: datetime, kind: str, body: dict[str, Any]) -> Line:
         """Make one line durable.

@@ -22,7 +22,7 @@ from ringfort.core.errors import (
     UnknownName,
 )
 from ringfort.core.files import canonical_json
-from ringfort.core.lines import LineFile, append_line, whole_lines
+from ringfort.core.lines import LineFile, append_line, digested, leaf_digest, whole_lines
 from ringfort.core.values import ClientId, client_id
 from ringfort.privacy.accountant import Spend, check_countable, spend
 from ringfort.privacy.events import Event, event_from_json, event_to_json
@@ -230,14 +230,8 @@ class Ledger:
         for event in tariff.values():
             check_countable(event, budget.neighbouring)
         self._file = LineFile(path, "ledger", private=True, keep_cut=True)
-        try:
+        with self._file.reading():
             self._resume(Account(run, budget, dict(tariff), (), "", at_once))
-        except OSError as error:
-            self.close()
-            raise self._file.unwritable(error) from error
-        except BaseException:
-            self.close()
-            raise
 
     @property
     def budget(self) -> Budget:
@@ -319,12 +313,11 @@ class Ledger:
     def _append(self, fields: dict[str, Any], entry: Entry | None = None) -> None:
         """Write a line over whatever a crash left behind the last whole one; until its line feed it counts as cut."""
         fields = {**fields, "prev": self._terms.head}
-        digest = _digest(fields)
-        append_line(self._file, canonical_json({**fields, "digest": digest}) + b"\n")
+        append_line(self._file, digested(fields))
         if entry is not None:
             self._entries.append(entry)
             self._tally.add(entry)
-        self._terms = replace(self._terms, head=digest)
+        self._terms = replace(self._terms, head=leaf_digest(fields))
 
     def close(self) -> None:
         """Let go of the lock. Idempotent."""
@@ -373,10 +366,6 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
     return {"round": entry.round, "counts": dict(entry.counts), "clients": clients}
 
 
-def _digest(fields: dict[str, Any]) -> str:
-    return hashlib.sha256(b"\x00" + canonical_json(fields)).hexdigest()
-
-
 def _read(data: bytes) -> tuple[Account, bytes]:
     """The account, and the bytes of a cut last line, which is its last entry then."""
     terms: Account | None = None
@@ -412,7 +401,7 @@ def _fields(line: bytes, head: str) -> dict[str, Any]:
         digest = value.pop("digest")
     except (ValueError, KeyError, RecursionError) as error:
         raise BrokenChain("it is not a line of a ledger") from error
-    if value.get("prev") != head or digest != _digest(value):
+    if value.get("prev") != head or digest != leaf_digest(value):
         raise BrokenChain("it does not continue the chain: a line was edited, dropped, reordered or inserted")
     return {**value, "prev": digest}
 

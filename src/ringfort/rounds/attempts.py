@@ -6,15 +6,13 @@ into `rounds.jsonl`. Its line here names the record it followed, and the next re
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from ringfort.core.errors import BrokenChain
-from ringfort.core.files import canonical_json
-from ringfort.core.lines import whole_lines
+from ringfort.core.lines import digested, leaf_digest, whole_lines
 from ringfort.core.ports import Failure
 from ringfort.core.values import ClientId, Refusal
 from ringfort.rounds.record import failures_from, failures_json, refusals_from, refusals_json, texts
@@ -74,11 +72,11 @@ class Attempt:
     @property
     def digest(self) -> str:
         """SHA-256 over a zero byte and the canonical JSON."""
-        return hashlib.sha256(b"\x00" + canonical_json(self.to_json())).hexdigest()
+        return leaf_digest(self.to_json())
 
     def line(self) -> bytes:
         """With its digest, one line of canonical JSON."""
-        return canonical_json({**self.to_json(), "digest": self.digest}) + b"\n"
+        return digested(self.to_json())
 
     @classmethod
     def from_line(cls, line: bytes) -> Attempt:

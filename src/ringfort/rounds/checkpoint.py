@@ -192,12 +192,9 @@ class Checkpoints:
     def __init__(self, folder: Path, signing: Signing) -> None:
         self._signing = signing
         self._file = LineFile(folder / CHECKPOINTS, "checkpoints")
-        try:
+        with self._file.reading():
             self.found, end = read_checkpoints(self._file.path)
             self._file.resume(end)
-        except BaseException:
-            self._file.close()
-            raise
 
     def issue(self, origin: str, size: int, root: bytes, attempts: str) -> Checkpoint:
         """Sign, keep and hand on one checkpoint."""

@@ -231,9 +231,11 @@ class Journal:
             OutputUnwritable (RF107): it could not be written.
         """
         if self._attempts is None:
-            self._attempts = LineFile(self._folder / ATTEMPTS, "attempts")
-            _, end = read_attempts(self._folder)
-            self._attempts.resume(end)
+            file = LineFile(self._folder / ATTEMPTS, "attempts")
+            with file.reading():
+                _, end = read_attempts(self._folder)
+                file.resume(end)
+            self._attempts = file
         attempt = replace(attempt, prev=self._attempts_head)
         append_line(self._attempts, attempt.line())
         self._attempts_head = attempt.digest

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, field
 from typing import Any
 
 from ringfort.core.errors import BrokenChain
 from ringfort.core.files import canonical_json
+from ringfort.core.lines import digested, leaf_digest
 from ringfort.core.ports import Failure
 from ringfort.core.values import Action, ClientId, Refusal, Verdict
 
@@ -108,11 +108,11 @@ class RoundRecord:
     @property
     def digest(self) -> str:
         """SHA-256 over a zero byte and the canonical JSON (an RFC 6962 leaf)."""
-        return hashlib.sha256(b"\x00" + canonical_json(self.to_json())).hexdigest()
+        return leaf_digest(self.to_json())
 
     def line(self) -> bytes:
         """The record with its digest as one line of canonical JSON."""
-        return canonical_json({**self.to_json(), "digest": self.digest}) + b"\n"
+        return digested(self.to_json())
 
     @classmethod
     def from_line(cls, line: bytes) -> tuple[RoundRecord, str]:
@@ -132,7 +132,7 @@ class RoundRecord:
         # it holds texts alone, or `_read` refuses it. So the line is not encoded a second time.
         stated = value.get("digest") if isinstance(value, dict) else None
         said = line.replace(f',"digest":"{stated}"'.encode(errors="replace"), b"", 1)
-        return cls._read(value, hashlib.sha256(b"\x00" + said).hexdigest())
+        return cls._read(value, leaf_digest(said))
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> RoundRecord:
@@ -145,7 +145,7 @@ class RoundRecord:
             said = canonical_json({name: given for name, given in value.items() if name != "digest"})
         except (TypeError, ValueError, AttributeError, RecursionError) as error:
             raise BrokenChain("it is not a round record") from error
-        return cls._read(value, hashlib.sha256(b"\x00" + said).hexdigest())[0]
+        return cls._read(value, leaf_digest(said))[0]
 
     @classmethod
     def _read(cls, value: Any, digest: str) -> tuple[RoundRecord, str]:

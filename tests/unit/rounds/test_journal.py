@@ -12,6 +12,7 @@ from ringfort.core.errors import BadCheckpoint, BrokenChain, OutputUnwritable
 from ringfort.core.tensors import digest_of
 from ringfort.engine import Workers
 from ringfort.rounds import Journal, RoundRecord, read_records
+from ringfort.rounds.attempts import Attempt
 
 
 def record_after(head, model, **changes):
@@ -319,3 +320,15 @@ def test_the_frozen_journal_still_verifies():
     assert len(records) == 3
     assert records[-1].digest == (folder / "head.txt").read_text().strip()
     assert records[2].failures[0].error == "ValueError: é 😀"
+
+
+def test_failed_rounds_that_cannot_be_read_are_not_written_over(tmp_path):
+    """The file is damaged while the run goes on: no attempt to record a failure writes into it."""
+    attempt = Attempt("run", 1, "ab" * 32, (), "RF604", "nobody", (), (), ())
+    with Journal(tmp_path) as journal:
+        journal.commit(record_after(None, b"model"), b"model")
+        (tmp_path / "attempts.jsonl").write_bytes(b"{}\n")
+        for _ in range(2):
+            with pytest.raises(BrokenChain):
+                journal.fail(attempt)
+    assert (tmp_path / "attempts.jsonl").read_bytes() == b"{}\n"
