@@ -16,15 +16,16 @@ from ringfort.core.errors import RingfortError
 
 if TYPE_CHECKING:
     from ringfort.core.keys import SigningKey
-    from ringfort.core.seal import Contribution, Seal
-    from ringfort.core.values import ClientId
-    from ringfort.testing.sealed_round import Parties
+    from ringfort.core.seal import Seal
+    from ringfort.testing.one_message import Node, StoppedRound
 
 __all__ = ["PARSERS", "check_parser", "seeds"]
 
 Parser = Callable[[bytes], object]
 _MULTIPLE: Final = 64
 _ALLOWANCE_BYTES: Final = 4 << 20
+_LONGEST_SEED: Final = 1 << 13
+_ON: Final = 240
 
 
 def check_parser(parser: Parser, data: bytes, *, memory: bool = False) -> bool:
@@ -283,39 +284,57 @@ def _ciphertext() -> Parser:
 
 
 def _sealed(name: str) -> Parser:
-    """One message of a sealed round is replaced: byte 0 says which, byte 1 how.
+    """One message of a sealed round is replaced, for whoever was to hear it: see `testing.one_message`.
 
-    As it is, or as a body that the sender signs, or as a stretch inside of the body that it would have signed. Whoever
-    holds an enrolled key can sign what he likes, so the parser behind the signature is reached too.
+    Byte 0 says which, byte 1 which part of it, byte 2 what is done to that part (and, from 240 on, that the round
+    is then taken to its end); the rest is what it is done with. Whatever is signed is signed again by whoever
+    signed it, and what was sealed for somebody is sealed again: whoever holds an enrolled key can do that.
     """
-    from ringfort.testing.sealed_round import Message, run_round
+    from ringfort.testing.one_message import HOWS
 
-    parties, given = _round(name)
+    stopped = _stopped(name)
 
     def parse(data: bytes) -> object:
-        which, how, body = data[:1], (data[1] if len(data) > 1 else 0) % 3, data[2:]
-        count = -1
-
-        def tamper(message: Message) -> bytes:
-            nonlocal count
-            count += 1
-            if which != bytes([count % 256]):
-                return message.payload
-            return body if how == 0 else _signed_again(parties, message.payload, body, patch=how == 2)
-
-        run = run_round(parties, given, tamper=tamper)
-        for error in run.left.values():
-            if not isinstance(error, RingfortError):
-                raise error
-        if run.abort is not None:
-            raise run.abort
-        return run.opened
+        head, rest = data[:3].ljust(3, b"\0"), data[3:]
+        point = stopped.points[head[0] % len(stopped.points)]
+        path, how = point.paths[head[1] % len(point.paths)], HOWS[head[2] % len(HOWS)]
+        stage = stopped.stages[(rest or b"\0")[0] % len(stopped.stages)] if how == "stage" else None
+        message = _forged(point.message, path, how, rest)
+        return stopped.hand(point, message, on=head[2] >= _ON, stage=stage)
 
     return parse
 
 
+def _forged(message: Node, path: tuple[str, ...], how: str, rest: bytes) -> bytes:
+    """The message with one part of it replaced, spliced, dropped, renamed, or put in another's place."""
+    if how in ("drop", "rename") and path and message.at(path[:-1]).free:
+
+        def refilled(parent: Node) -> bytes:
+            inner = {name: part.raw for name, part in parent.parts.items()}
+            moved = inner.pop(path[-1])
+            if how == "rename":
+                inner[rest[:64].decode("latin-1")] = moved
+            assert parent.join is not None  # noqa: S101  # it has parts
+            return parent.join(inner)
+
+        return message.altered(path[:-1], refilled)
+    if how == "copy":
+        others = message.paths()
+        other = message.at(others[(rest or b"\0")[0] % len(others)]).raw
+        return message.altered(path, lambda _: other)
+    if how == "splice":
+        at, cut, more = int.from_bytes(rest[:3], "big"), (rest[3:4] or b"\0")[0], rest[4:]
+
+        def spliced(part: Node) -> bytes:
+            start = at % (len(part.raw) + 1)
+            return part.raw[:start] + more + part.raw[start + cut :]
+
+        return message.altered(path, spliced)
+    return message.altered(path, lambda part: rest if how == "replace" else part.raw)
+
+
 @cache
-def _round(name: str) -> tuple[Parties, Mapping[ClientId, Contribution]]:
+def _stopped(name: str) -> StoppedRound:
     import numpy as np
 
     from ringfort.core.seal import Contribution
@@ -325,36 +344,20 @@ def _round(name: str) -> tuple[Parties, Mapping[ClientId, Contribution]]:
     from ringfort.secagg.masked import Masked
     from ringfort.secagg.shared import Shared
     from ringfort.secagg.threshold import ThresholdEncrypted
-    from ringfort.testing.sealed_round import Parties
+    from ringfort.testing.one_message import Remembering, StoppedRound
+    from ringfort.testing.sealed_round import Parties, mean_of
 
     seals: dict[str, Callable[[], Seal]] = {
-        "masked": lambda: Masked(1.0, 20, 0.1, 0.2, 3),
+        "masked": lambda: Masked(1.0, 20, 0.25, 0.25, 3, max_weight=5, rotate=True),
         "grouped": lambda: Grouped(3, 100, 1.0, 20, 0.0, 0.0, 3),
         "shared": lambda: Shared(1.0, 15, 3, max_weight=0.5),
-        "encrypted": lambda: Encrypted(1.0, 20, min_cohort=3),
+        "encrypted": lambda: Encrypted(1.0, 20, min_cohort=3, max_weight=5),
         "threshold": lambda: ThresholdEncrypted(1.0, 20, min_cohort=3, parties=2, statistical_bits=40),
     }
     names = tuple(client_id(f"c{i}") for i in range(6 if name == "grouped" else 4))
     values = np.linspace(-0.2, 0.2, 8, dtype=np.float32)
-    return Parties.of(seals[name](), names), {name: Contribution(values, 1) for name in names}
-
-
-def _signed_again(parties: Parties, message: bytes, body: bytes, *, patch: bool) -> bytes:
-    """`body` in the place of what an envelope holds, or of a stretch of it (two bytes say where), signed by its key."""
-    from ringfort.core.envelope import Slot, seal_envelope
-    from ringfort.core.wire import plain_map
-
-    enveloped = message[:4] == b"RFE1"
-    start = 70 + int.from_bytes(message[4:6], "big") if enveloped else 0
-    if patch:
-        held = message[start:]
-        at = int.from_bytes(body[:2], "big") % max(1, len(held))
-        body = held[:at] + body[2:] + held[at + len(body[2:]) :]
-    if not enveloped:
-        return body
-    header = plain_map(message[6 : start - 64])
-    slot = Slot(header["run"], header["round"], header["stage"], header["context"])
-    return seal_envelope(parties.keys[header["sender"]], header["sender"], slot, body)
+    parties = Parties.of(seals[name](), names, mean_of, Remembering)
+    return StoppedRound(parties, {client: Contribution(values, 1) for client in names})
 
 
 PARSERS: Final[Mapping[str, Callable[[], Parser]]] = {
@@ -397,18 +400,7 @@ PARSERS: Final[Mapping[str, Callable[[], Parser]]] = {
 def seeds(name: str) -> list[bytes]:
     """Well-formed inputs of a parser, made here: a place to start from. Empty where `tests/vectors` has better ones."""
     if name.startswith("seal-"):
-        from ringfort.testing.sealed_round import run_round
-
-        parties, given = _round(name.removeprefix("seal-"))
-        wire = run_round(parties, given).wire
-        out = []
-        for i, message in enumerate(wire[:256]):
-            length = int.from_bytes(message.payload[4:6], "big")
-            enveloped = message.payload[:4] == b"RFE1"
-            out.append(bytes([i, 0]) + message.payload)
-            out.append(bytes([i, 1]) + (message.payload[70 + length :] if enveloped else message.payload))
-            out.append(bytes([i, 2, 0, 0, 255]))
-        return [seed for seed in out if len(seed) <= 1 << 16]
+        return _seal_seeds(name.removeprefix("seal-"))
     if name == "envelope":
         from ringfort.core.envelope import Slot, seal_envelope
         from ringfort.core.values import client_id
@@ -450,6 +442,23 @@ def seeds(name: str) -> list[bytes]:
         hour = timedelta(hours=1)
         return [canonical_json(JoinPolicy(3, hour, hour, hour * 24).to_json())]
     return []
+
+
+def _seal_seeds(name: str) -> list[bytes]:
+    """Every part of every message, as it is or with one bit of it turned, and every way to alter one."""
+    from ringfort.testing.one_message import HOWS
+
+    stopped, out = _stopped(name), list[bytes]()
+    for i, point in enumerate(stopped.points):
+        for j, path in enumerate(point.paths):
+            raw = point.message.at(path).raw
+            if len(raw) <= _LONGEST_SEED:
+                out.append(bytes([i, j, 0]) + raw)
+            out.append(bytes([i, j, 1, 0, 0, 0, 1, raw[0] ^ 1 if raw else 1]))
+        for how in range(2, len(HOWS)):
+            out.append(bytes([i, 1, how, 0]))
+        out.append(bytes([i, 0, _ON + 1, 0, 0, 0, 0]))
+    return out
 
 
 def _plain_seed(name: str) -> bytes:

@@ -85,11 +85,17 @@ class Parties:
     decide: Decide
 
     @classmethod
-    def of(cls, seal: Seal, names: tuple[ClientId, ...], decide: Decide = mean_of) -> Parties:
-        """Fresh keys for all, and their halves."""
+    def of(
+        cls,
+        seal: Seal,
+        names: tuple[ClientId, ...],
+        decide: Decide = mean_of,
+        make: Callable[[Mapping[ClientId, bytes]], Directory] = Directory,
+    ) -> Parties:
+        """Fresh keys for all, in a directory that `make` makes, and their halves."""
         secure = SecureRandom()
         keys = {name: SigningKey(secure.token(32)) for name in (*names, *seal.helpers(), COORDINATOR)}
-        directory = Directory({name: key.public for name, key in keys.items()})
+        directory = make({name: key.public for name, key in keys.items()})
         return cls(
             seal,
             keys,
