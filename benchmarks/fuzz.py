@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing of every parser: `python -m benchmarks.fuzz --runs 20000`. Needs atheris (pip install).
 
 Each parser runs in a process of its own, from a corpus made of tests/vectors and of what the parser's own writer makes.
-An input that ends in anything but a value or a RingfortError, in 2 GiB of memory or in ten seconds is kept in the
+An input that ends in anything but a value or a RingfortError, in 2 GiB of memory or in `--hangs-after` seconds is kept in the
 output folder and counted; the exit code is 1 then.
 """
 
@@ -26,13 +26,13 @@ def main() -> None:
     """Fuzz one parser here (--target), or all, each in a process of its own."""
     args = _arguments()
     if args.target:
-        _fuzz(args.target, args.runs, args.out)
+        _fuzz(args.target, args.runs, args.seconds, args.hangs_after, args.out)
         return
     from ringfort.testing.parsers import PARSERS
 
     found = []
     for name in args.only or PARSERS:
-        found.append(_one(name, args.runs, args.out))
+        found.append(_one(name, args))
         print(json.dumps(found[-1]), flush=True)
     total = sum(row["inputs"] for row in found)
     print(f"{total} inputs to {len(found)} parsers, {sum(row['crashed'] for row in found)} crashed")
@@ -43,16 +43,20 @@ def main() -> None:
 def _arguments() -> Any:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=20_000, help="inputs for each parser")
+    parser.add_argument("--seconds", type=int, default=0, help="stop a parser after so many; 0: after its inputs")
+    parser.add_argument("--hangs-after", type=int, default=10, help="seconds; more where the machine has other work")
     parser.add_argument("--out", type=Path, default=Path("runs/fuzz"))
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--target", help="used by itself")
     return parser.parse_args()
 
 
-def _one(name: str, runs: int, out: Path) -> dict[str, Any]:
-    folder = out / name
+def _one(name: str, args: Any) -> dict[str, Any]:
+    folder = args.out / name
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "benchmarks.fuzz", "--target", name, "--runs", str(runs), "--out", str(out)]
+    options = {"target": name, "runs": args.runs, "seconds": args.seconds, "hangs-after": args.hangs_after}
+    given = [word for option, value in options.items() for word in (f"--{option}", str(value))]
+    command = [sys.executable, "-m", "benchmarks.fuzz", *given, "--out", str(args.out)]
     started = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
     said = done.stdout + done.stderr
@@ -63,7 +67,7 @@ def _one(name: str, runs: int, out: Path) -> dict[str, Any]:
     return row | {"seconds": round(time.monotonic() - started, 1)}
 
 
-def _fuzz(name: str, runs: int, out: Path) -> None:
+def _fuzz(name: str, runs: int, seconds: int, hangs_after: int, out: Path) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["ringfort"]):
@@ -76,7 +80,8 @@ def _fuzz(name: str, runs: int, out: Path) -> None:
     corpus.mkdir(parents=True, exist_ok=True)
     for i, data in enumerate((*seeds(name), *vectors(name))):
         (corpus / f"seed-{i}").write_bytes(data)
-    options = [f"-runs={runs}", "-max_len=16384", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1"]
+    options = [f"-runs={runs}", f"-max_total_time={seconds}", f"-timeout={hangs_after}"]
+    options += ["-max_len=16384", "-rss_limit_mb=2048", "-print_final_stats=1"]
     options.append(f"-artifact_prefix={out / name}{os.sep}")
     atheris.Setup([sys.argv[0], *options, str(corpus)], lambda data: check_parser(parser, data))
     atheris.Fuzz()

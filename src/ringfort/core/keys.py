@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,6 +80,10 @@ class Directory(Mapping[ClientId, bytes]):
     def digest(self) -> str:
         """Names exactly this directory."""
         return digest_of(b"".join(f"{name}\0".encode() + key for name, key in self.entries.items()))
+
+    def only(self, names: Iterable[ClientId]) -> Directory:
+        """These names and their keys. Raises KeyError for one that is not in it."""
+        return Directory({name: self[name] for name in names})
 
     def verifies(self, name: ClientId, signature: bytes, message: bytes) -> bool:
         """Whether `name` signed `message`.

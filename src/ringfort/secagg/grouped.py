@@ -160,10 +160,6 @@ def groups_of(seal: Grouped, of: SealedRound, directory: Directory) -> dict[Clie
     return {client_id(f"group-{i:02d}"): tuple(sorted(drawn[i::count])) for i in range(count)}
 
 
-def _directory(directory: Directory, members: tuple[ClientId, ...]) -> Directory:
-    return Directory({name: directory[name] for name in (*members, COORDINATOR)})
-
-
 class _Client:
     """A client in its group: a `masked` client whose directory ends at the group's edge."""
 
@@ -181,7 +177,7 @@ class _Client:
             groups = groups_of(self._seal, of, self._directory)
             members = next(members for members in groups.values() if self._me in members)
             self._at = at
-            self._within = self._seal.inside.client(self._me, self._key, _directory(self._directory, members))
+            self._within = self._seal.inside.client(self._me, self._key, self._directory.only((*members, COORDINATOR)))
         return self._within.begin(of, contribution)
 
     def __repr__(self) -> str:
@@ -200,7 +196,7 @@ class _Server:
         phases: dict[ClientId, ServerPhase | Opened] = {}
         unfinished = {}
         for group, members in groups.items():
-            server = self.seal.inside.server(self.key, _directory(self.directory, members))
+            server = self.seal.inside.server(self.key, self.directory.only((*members, COORDINATOR)))
             try:
                 phases[group] = server.begin(of, _only(hellos, members), decide)
             except (ProtocolAbort, Incompatible) as error:

@@ -8,7 +8,7 @@ their signers said, and put together again with the signatures of whoever said i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -85,6 +85,12 @@ class Remembering(Directory):
     def __post_init__(self) -> None:
         Directory.__post_init__(self)
         object.__setattr__(self, "_verified", set())
+
+    def only(self, names: Iterable[ClientId]) -> Remembering:
+        """It remembers what this one does."""
+        some = Remembering({name: self[name] for name in names})
+        object.__setattr__(some, "_verified", self._verified)  # type: ignore[attr-defined]
+        return some
 
     def verifies(self, name: ClientId, signature: bytes, message: bytes) -> bool:
         """As a directory does."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ringfort.core.seal import Seal
     from ringfort.testing.one_message import Node, StoppedRound
 
-__all__ = ["PARSERS", "check_parser", "seeds"]
+__all__ = ["PARSERS", "check_parser", "seeds", "stopped_round"]
 
 Parser = Callable[[bytes], object]
 _MULTIPLE: Final = 64
@@ -292,7 +292,7 @@ def _sealed(name: str) -> Parser:
     """
     from ringfort.testing.one_message import HOWS
 
-    stopped = _stopped(name)
+    stopped = stopped_round(name)
 
     def parse(data: bytes) -> object:
         head, rest = data[:3].ljust(3, b"\0"), data[3:]
@@ -334,7 +334,9 @@ def _forged(message: Node, path: tuple[str, ...], how: str, rest: bytes) -> byte
 
 
 @cache
-def _stopped(name: str) -> StoppedRound:
+def stopped_round(name: str) -> StoppedRound:
+    """The round behind the parser "seal-" + name, or of that name: kept, since all tries share it."""
+    name = name.removeprefix("seal-")
     import numpy as np
 
     from ringfort.core.seal import Contribution
@@ -448,7 +450,7 @@ def _seal_seeds(name: str) -> list[bytes]:
     """Every part of every message, as it is or with one bit of it turned, and every way to alter one."""
     from ringfort.testing.one_message import HOWS
 
-    stopped, out = _stopped(name), list[bytes]()
+    stopped, out = stopped_round(name), list[bytes]()
     for i, point in enumerate(stopped.points):
         for j, path in enumerate(point.paths):
             raw = point.message.at(path).raw

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ringfort.aggregate import Krum, Mean, MultiKrum
-from ringfort.core.errors import BelowFloor, Inconsistent, ProtocolAbort
+from ringfort.core.errors import BelowFloor, Inconsistent, MalformedUpdate, ProtocolAbort
 from ringfort.core.seal import Contribution, Opened
 from ringfort.core.values import client_id
 from ringfort.secagg.shared import Shared
@@ -15,6 +15,7 @@ from ringfort.secagg.shared import client as client_module
 from ringfort.secagg.shared import helper as helper_module
 from ringfort.secagg.shared import round as round_module
 from ringfort.secagg.shared import server as server_module
+from ringfort.secagg.shared.messages import Seat
 from ringfort.secagg.shared.opening import Opening
 from ringfort.secagg.shared.shares import Holding
 from ringfort.testing.sealed_round import Parties, run_round
@@ -113,6 +114,19 @@ def test_a_wrong_share_of_the_sum_is_seen(liar):
     result = run(**{liar: [shifted_sum(1)]})
     assert isinstance(result.abort, Inconsistent)
     assert "disagree" in str(result.abort)
+
+
+@pytest.mark.parametrize("change", [lambda body: body + b"\0", lambda body: body[:-1], lambda body: body[:-8]])
+def test_weights_of_another_size_end_the_round_at_the_helpers_with_an_error_of_ours(change):
+    """Found by fuzzing: a body that is no whole number of words was read as words."""
+    say = Seat.say
+
+    def lie(self, stage, body):
+        return say(self, stage, change(body) if stage == "weights" else body)
+
+    result = run(coordinator=[(Seat, "say", lie)])
+    assert {name: type(error) for name, error in result.left.items()} == {TWO: MalformedUpdate, THREE: MalformedUpdate}
+    assert not opened_shares(result)
 
 
 def test_twin_that_takes_one_helpers_word_for_the_sum_is_misled():

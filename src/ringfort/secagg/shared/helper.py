@@ -198,6 +198,8 @@ class _Opened:
         opened, seat = self.seat.hear("open", unbundle(said), opening_bytes(len(names)))
         cohort = judge(names, self.committed, opened, floors)
         body = seat.read("weights", SERVERS[0], proposal, 8 * len(names))
+        if len(body) != 8 * len(cohort.names):
+            raise MalformedUpdate("weights", f"weights of {len(cohort.names)} clients have another size than these")
         proposed = np.frombuffer(body, "<i8")
         mine = grid(decided(self.own.decide, Question(cohort.names, seat.at.of.d, cohort.products)))
         guard(mine, floors.min_cohort, floors.max_weight)

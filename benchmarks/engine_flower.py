@@ -1,0 +1,289 @@
+"""What one exchange costs on Flower, beside the engine's own floor in the same run.
+
+    python -m benchmarks.engine_flower --out runs/bench-engine-flower.json
+
+A real deployment on loopback, without TLS: a SuperLink, four SuperNodes, and all that they start for each message.
+`exchange` is `FlowerExchange.exchange`; `floor` pushes and pulls Flower's own messages with the same bytes and asks for
+answers as often, without Ringfort; `flower` is the call that Flower's strategies make, `Grid.send_and_receive`. They
+take turns, so that load strikes all alike. Clients answer with what they were sent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.serverapp import Grid, ServerApp
+
+from ringfort.core.ports import Reply
+from ringfort.core.values import ClientId, client_id
+from ringfort.engine.flower import FlowerExchange, node_app
+
+NODES = 4
+SIZES = {"small": 100, "d=1e6": 4_000_000}
+WARM = 1
+POLL_S = 0.2
+PATIENCE_S = 120.0
+
+_APP = """
+[project]
+name = "ringfort-bench"
+version = "1.0.0"
+license = "Apache-2.0"
+dependencies = []
+[tool.hatch.build.targets.wheel]
+packages = ["."]
+[tool.flwr.app]
+publisher = "ringfort"
+[tool.flwr.app.components]
+serverapp = "ringfort_bench:server"
+clientapp = "ringfort_bench:client"
+[tool.flwr.app.config]
+out = ""
+small = 1
+large = 1
+"""
+
+_MODULE = """
+from benchmarks import engine_flower
+client = engine_flower.client
+server = engine_flower.server
+"""
+
+
+@dataclass(frozen=True)
+class Echo:
+    """Answers with what it was sent."""
+
+    client: ClientId
+
+    def handle(self, stage: str, payload: bytes) -> bytes:  # noqa: ARG002 - a node's signature
+        """The payload."""
+        return payload
+
+
+client = node_app(lambda context: Echo(client_id(f"node-{context.node_id}")))
+server = ServerApp()
+
+
+@client.query("floor")  # type: ignore[untyped-decorator]
+def bare(message: Message, context: Context) -> Message:  # noqa: ARG001 - Flower's signature
+    """What an application without Ringfort would answer."""
+    body = message.content.config_records["floor"]["body"]
+    return Message(RecordDict({"floor": ConfigRecord({"body": body})}), reply_to=message)
+
+
+@server.main()  # type: ignore[untyped-decorator]
+def main_app(grid: Grid, context: Context) -> None:
+    """Measure, and write the times down."""
+    said = context.run_config
+    exchange = FlowerExchange(grid, max_reply_bytes=1 << 24, patience_s=PATIENCE_S, poll_s=POLL_S)
+    while len(exchange.members()) < NODES:
+        time.sleep(0.5)
+    ways: dict[str, Callable[[bytes], list[bytes]]] = {
+        "exchange": lambda body: _by_ringfort(exchange, body),
+        "floor": lambda body: _pushed(grid, body),
+        "flower": lambda body: _sent(grid, body),
+    }
+    out: dict[str, dict[str, list[float]]] = {}
+    for (name, size), count in zip(SIZES.items(), (int(said["small"]), int(said["large"])), strict=True):
+        body = os.urandom(size)
+        took: dict[str, list[float]] = {way: [] for way in ways}
+        for i in range(count + WARM):
+            for way, ask in ways.items():
+                began = time.perf_counter()
+                got = ask(body)
+                ended = time.perf_counter()
+                assert got == [body] * NODES, f"{way}: {len(got)} answers"
+                if i >= WARM:
+                    took[way].append(ended - began)
+        out[name] = took
+    Path(str(said["out"])).write_text(json.dumps(out))
+
+
+def _by_ringfort(exchange: FlowerExchange, body: bytes) -> list[bytes]:
+    got = exchange.exchange("echo", dict.fromkeys(exchange.members(), body), None)
+    return [bytes(reply.body) for reply in got.values() if isinstance(reply, Reply)]
+
+
+def _questions(grid: Grid, body: bytes) -> list[Message]:
+    return [
+        Message(RecordDict({"floor": ConfigRecord({"body": body})}), dst_node_id=node, message_type="query.floor")
+        for node in grid.get_node_ids()
+    ]
+
+
+def _answers(messages: list[Message]) -> list[bytes]:
+    return [bytes(message.content.config_records["floor"]["body"]) for message in messages]
+
+
+def _pushed(grid: Grid, body: bytes) -> list[bytes]:
+    waiting, got = set(grid.push_messages(_questions(grid, body))), list[Message]()
+    until = time.monotonic() + PATIENCE_S
+    while waiting and time.monotonic() < until:
+        replies = list(grid.pull_messages(sorted(waiting)))
+        got += replies
+        waiting -= {reply.metadata.reply_to_message_id for reply in replies}
+        if waiting:
+            time.sleep(POLL_S)
+    return _answers(got)
+
+
+def _sent(grid: Grid, body: bytes) -> list[bytes]:
+    return _answers(list(grid.send_and_receive(_questions(grid, body), timeout=PATIENCE_S)))
+
+
+@contextmanager
+def lab(folder: Path, task_poll_s: float | None) -> Iterator[tuple[dict[str, str], Path]]:
+    """A SuperLink and its nodes. All that was started, and all that they started, is ended by its id."""
+    paths = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src"), os.environ.get("PYTHONPATH", "")]
+    binaries = Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+        "FLWR_HOME": str(folder / "home"),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+    }
+    if task_poll_s is not None:
+        environment["FLWR_SUPEREXEC_TASK_POLL_INTERVAL"] = str(task_poll_s)
+    port = _free_port()
+    (folder / "home").mkdir()
+    (folder / "home" / "config.toml").write_text(
+        f'[superlink]\ndefault = "lab"\n[superlink.lab]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
+    )
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*words: str) -> None:
+        with (folder / f"{len(started)}.log").open("wb") as log:
+            command = [str(binaries / words[0]), *words[1:]]
+            started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder))
+
+    try:
+        here = "--insecure", "--host", "127.0.0.1", "--port"
+        start("flower-superlink", *here, str(port), "--disable-runtime-dependency-installation")
+        _wait_for(port)
+        for _ in range(NODES):
+            start("flower-supernode", "--superlink", f"127.0.0.1:{port}", *here, str(_free_port()))
+        yield environment, binaries / "flwr"
+    finally:
+        _end(started)
+
+
+def _end(started: list[subprocess.Popen[bytes]]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asks twice does not get a half-ended lab
+    below = [pid for process in started for pid in _below(process.pid)]
+    for process in started[::-1]:
+        process.terminate()
+    for process in started:
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    until = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in below) and time.monotonic() < until:
+        time.sleep(0.1)
+    for pid in below:
+        if b"flwr" in _command(pid) or b"flower" in _command(pid):
+            os.kill(pid, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _below(pid: int) -> list[int]:
+    """All processes that one has started, and those that they have."""
+    try:
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+    return [*children, *(far for child in children for far in _below(child))]
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+def _wait_for(port: int, seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with socket.socket() as one:
+            if one.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise SystemExit(f"nothing listens on {port}")
+
+
+def run(small: int, large: int, task_poll_s: float | None) -> dict[str, Any]:
+    """Deploy, measure, end."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        app, out = folder / "app", folder / "times.json"
+        (app / "ringfort_bench").mkdir(parents=True)
+        (app / "pyproject.toml").write_text(_APP)
+        (app / "ringfort_bench" / "__init__.py").write_text(_MODULE)
+        with lab(folder, task_poll_s) as (environment, flwr):
+            config = f'out="{out}" small={small} large={large}'
+            command = [str(flwr), "run", str(app), "lab", "--stream", "--run-config", config]
+            asking = subprocess.Popen(
+                command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
+            try:
+                said = asking.communicate()[0]
+            finally:
+                asking.kill()
+                asking.wait()
+        if not out.exists():
+            raise SystemExit(f"the run wrote no times; it said:\n{said.decode(errors='replace')[-4000:]}")
+        times = json.loads(out.read_text())
+    return {"times": times, "load": os.getloadavg(), "flwr": version("flwr"), "task_poll_s": task_poll_s}
+
+
+def main() -> None:
+    """Run, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--small", type=int, default=12, help="small exchanges of each kind")
+    parser.add_argument("--large", type=int, default=6, help="exchanges of 4 MB each way, of each kind")
+    parser.add_argument("--task-poll-s", type=float, help="how often Flower looks for tasks; Flower's own 1 s if absent")
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    result = run(given.small, given.large, given.task_poll_s)
+    print(f"flwr {result['flwr']}, {NODES} nodes, load {result['load'][0]:.1f}")
+    for name, took in result["times"].items():
+        for what, values in took.items():
+            ordered = sorted(values)
+            p90 = ordered[int(0.9 * (len(ordered) - 1))]
+            print(f"{name:6} {what:8} median {statistics.median(values):.3f} s  p90 {p90:.3f} s  of {len(values)}")
+    if given.out:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
