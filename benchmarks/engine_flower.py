@@ -110,6 +110,7 @@ def main_app(grid: Grid, context: Context) -> None:
                 got = ask(body)
                 ended = time.perf_counter()
                 assert got == [body] * NODES, f"{way}: {len(got)} answers"
+                print(f"{name} {i} {way} {ended - began:.3f} s", flush=True)
                 if i >= WARM:
                     took[way].append(ended - began)
         out[name] = took
@@ -250,16 +251,14 @@ def run(small: int, large: int, task_poll_s: float | None) -> dict[str, Any]:
         with lab(folder, task_poll_s) as (environment, flwr):
             config = f'out="{out}" small={small} large={large}'
             command = [str(flwr), "run", str(app), "lab", "--stream", "--run-config", config]
-            asking = subprocess.Popen(
-                command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-            )
+            asking = subprocess.Popen(command, env=environment, cwd=folder)
             try:
-                said = asking.communicate()[0]
+                asking.wait()
             finally:
                 asking.kill()
                 asking.wait()
         if not out.exists():
-            raise SystemExit(f"the run wrote no times; it said:\n{said.decode(errors='replace')[-4000:]}")
+            raise SystemExit("the run wrote no times")
         times = json.loads(out.read_text())
     return {"times": times, "load": os.getloadavg(), "flwr": version("flwr"), "task_poll_s": task_poll_s}
 

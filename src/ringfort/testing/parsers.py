@@ -25,7 +25,7 @@ Parser = Callable[[bytes], object]
 _MULTIPLE: Final = 64
 _ALLOWANCE_BYTES: Final = 4 << 20
 _LONGEST_SEED: Final = 1 << 13
-_ON: Final = 240
+_ON: Final = 128
 
 
 def check_parser(parser: Parser, data: bytes, *, memory: bool = False) -> bool:
@@ -286,8 +286,8 @@ def _ciphertext() -> Parser:
 def _sealed(name: str) -> Parser:
     """One message of a sealed round is replaced, for whoever was to hear it: see `testing.one_message`.
 
-    Byte 0 says which, byte 1 which part of it, byte 2 what is done to that part (and, from 240 on, that the round
-    is then taken to its end); the rest is what it is done with. Whatever is signed is signed again by whoever
+    Byte 0 says which, byte 1 which part of it, byte 2 what is done to that part (and, from 128 to 133, that the
+    round is then taken to its end); the rest is what it is done with. Whatever is signed is signed again by whoever
     signed it, and what was sealed for somebody is sealed again: whoever holds an enrolled key can do that.
     """
     from ringfort.testing.one_message import HOWS
@@ -297,10 +297,10 @@ def _sealed(name: str) -> Parser:
     def parse(data: bytes) -> object:
         head, rest = data[:3].ljust(3, b"\0"), data[3:]
         point = stopped.points[head[0] % len(stopped.points)]
-        path, how = point.paths[head[1] % len(point.paths)], HOWS[head[2] % len(HOWS)]
+        path, how = point.paths[head[1] % len(point.paths)], HOWS[head[2] % _ON % len(HOWS)]
         stage = stopped.stages[(rest or b"\0")[0] % len(stopped.stages)] if how == "stage" else None
         message = _forged(point.message, path, how, rest)
-        return stopped.hand(point, message, on=head[2] >= _ON, stage=stage)
+        return stopped.hand(point, message, on=_ON <= head[2] < _ON + len(HOWS), stage=stage)
 
     return parse
 
