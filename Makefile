@@ -60,6 +60,7 @@ bench: setup-dev  ## rounds, rules, seals, noise and the red team beside their f
 	$(VENV)/bin/python -m benchmarks.sanitise images --quick --out runs/bench-sanitise.json
 	$(VENV)/bin/python -m benchmarks.model_audit --out runs/bench-model-audit
 	$(VENV)/bin/python -m benchmarks.engine_nvflare --out runs/bench-engine-nvflare.json
+	$(VENV)/bin/python -m benchmarks.engine_flower --out runs/bench-engine-flower.json
 	$(VENV)/bin/python -m benchmarks.crash --trials 200 --out runs/bench-crash.json
 	$(VENV)/bin/python -m benchmarks.soak --out runs/bench-soak.json
 

@@ -22,7 +22,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,19 +30,19 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
 from ringfort.core.ports import Reply
-from ringfort.core.values import ClientId, client_id
-from ringfort.engine.flower import FlowerExchange, node_app
+from ringfort.engine.flower import FlowerExchange
 
 NODES = 4
 SIZES = {"small": 100, "d=1e6": 4_000_000}
 WARM = 1
 POLL_S = 0.2
-PATIENCE_S = 120.0
+PATIENCE_S = 600.0
 
 _APP = """
 [project]
 name = "ringfort-bench"
 version = "1.0.0"
+description = "What an exchange costs."
 license = "Apache-2.0"
 dependencies = []
 [tool.hatch.build.targets.wheel]
@@ -51,41 +50,47 @@ packages = ["."]
 [tool.flwr.app]
 publisher = "ringfort"
 [tool.flwr.app.components]
-serverapp = "ringfort_bench:server"
-clientapp = "ringfort_bench:client"
+serverapp = "ringfort_bench.server_app:app"
+clientapp = "ringfort_bench.client_app:app"
 [tool.flwr.app.config]
 out = ""
 small = 1
 large = 1
 """
 
-_MODULE = """
+_SERVER = """
 from benchmarks import engine_flower
-client = engine_flower.client
-server = engine_flower.server
+app = engine_flower.server
 """
+_CLIENT = """
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+app = ClientApp()
 
 
-@dataclass(frozen=True)
-class Echo:
-    """Answers with what it was sent."""
-
-    client: ClientId
-
-    def handle(self, stage: str, payload: bytes) -> bytes:  # noqa: ARG002 - a node's signature
-        """The payload."""
-        return payload
-
-
-client = node_app(lambda context: Echo(client_id(f"node-{context.node_id}")))
-server = ServerApp()
-
-
-@client.query("floor")  # type: ignore[untyped-decorator]
-def bare(message: Message, context: Context) -> Message:  # noqa: ARG001 - Flower's signature
-    """What an application without Ringfort would answer."""
+@app.query("floor")
+def floor(message, context):
     body = message.content.config_records["floor"]["body"]
     return Message(RecordDict({"floor": ConfigRecord({"body": body})}), reply_to=message)
+
+
+@app.query("ringfort")
+def ringfort(message, context):
+    from ringfort.core.values import client_id
+    from ringfort.engine.flower import node_app
+
+    class Echo:
+        client = client_id(f"node-{context.node_id}")
+
+        def handle(self, stage, payload):
+            return payload
+
+    return node_app(lambda _: Echo())(message, context)
+"""
+"""Each message has a process of its own, so the floor is one in which nothing of Ringfort's is loaded."""
+
+server = ServerApp()
 
 
 @server.main()  # type: ignore[untyped-decorator]
@@ -119,6 +124,9 @@ def main_app(grid: Grid, context: Context) -> None:
 
 def _by_ringfort(exchange: FlowerExchange, body: bytes) -> list[bytes]:
     got = exchange.exchange("echo", dict.fromkeys(exchange.members(), body), None)
+    for outcome in got.values():
+        if not isinstance(outcome, Reply):
+            print(outcome, flush=True)
     return [bytes(reply.body) for reply in got.values() if isinstance(reply, Reply)]
 
 
@@ -247,7 +255,8 @@ def run(small: int, large: int, task_poll_s: float | None) -> dict[str, Any]:
         app, out = folder / "app", folder / "times.json"
         (app / "ringfort_bench").mkdir(parents=True)
         (app / "pyproject.toml").write_text(_APP)
-        (app / "ringfort_bench" / "__init__.py").write_text(_MODULE)
+        for name, text in (("__init__", ""), ("server_app", _SERVER), ("client_app", _CLIENT)):
+            (app / "ringfort_bench" / f"{name}.py").write_text(text)
         with lab(folder, task_poll_s) as (environment, flwr):
             config = f'out="{out}" small={small} large={large}'
             command = [str(flwr), "run", str(app), "lab", "--stream", "--run-config", config]
@@ -269,7 +278,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--small", type=int, default=12, help="small exchanges of each kind")
     parser.add_argument("--large", type=int, default=6, help="exchanges of 4 MB each way, of each kind")
-    parser.add_argument("--task-poll-s", type=float, help="how often Flower looks for tasks; Flower's own 1 s if absent")
+    parser.add_argument("--task-poll-s", type=float, help="between two looks for tasks; absent: Flower's 1 s")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     result = run(given.small, given.large, given.task_poll_s)

@@ -1,8 +1,8 @@
 """Coverage-guided fuzzing of every parser: `python -m benchmarks.fuzz --runs 20000`. Needs atheris (pip install).
 
 Each parser runs in a process of its own, from a corpus made of tests/vectors and of what the parser's own writer makes.
-An input that ends in anything but a value or a RingfortError, in 2 GiB of memory or in `--hangs-after` seconds of processor time is kept in the
-output folder and counted; the exit code is 1 then.
+An input that ends in anything but a value or a RingfortError, in 2 GiB of memory or in `--hangs-after` seconds of
+processor time is kept in the output folder and counted; the exit code is 1 then.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _fuzz(name: str, runs: int, seconds: int, hangs_after: int, out: Path) -> No
     for i, data in enumerate((*seeds(name), *vectors(name))):
         (corpus / f"seed-{i}").write_bytes(data)
     options = [f"-runs={runs}", f"-max_total_time={seconds}", f"-timeout={_WALL_CLOCK * hangs_after}"]
-    options += ["-max_len=16384", "-rss_limit_mb=2048", "-print_final_stats=1"]
+    options += ["-max_len=16384", "-len_control=0", "-rss_limit_mb=2048", "-print_final_stats=1"]
     options.append(f"-artifact_prefix={out / name}{os.sep}")
 
     def hold(data: bytes) -> None:

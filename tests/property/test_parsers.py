@@ -66,7 +66,7 @@ def _taken(parse, data):
 
 @pytest.mark.parametrize("name", SEALS)
 def test_every_true_message_of_a_sealed_round_is_taken_by_whoever_hears_it(name):
-    """And, handed over once more after any number of forged ones, still is: each try begins where the honest round was."""
+    """Still after forged ones: each try begins where the honest round was."""
     stopped, parse = stopped_round(name), parser(name)
     for point in stopped.points:
         check_parser(parse, bytes([stopped.points.index(point), 0, 0]) + b"forged")

@@ -270,7 +270,9 @@ class StoppedRound:
                 self._without(at, point, clients)
             raise
         assert type(reply) is bytes  # noqa: S101  # what goes on a wire
-        return self._rest(self._heard(at, {**at.replies, point.party: reply}, point, b""), clients, on=True) if on else 1
+        if not on:
+            return reply
+        return self._rest(self._heard(at, {**at.replies, point.party: reply}, point, b""), clients, on=True)
 
     def _without(self, at: _Stage, point: _Point, clients: dict[ClientId, ClientPhase]) -> None:
         """What a refused message left: a party that is asked again, and a server that goes on without its answer."""
@@ -363,18 +365,18 @@ class StoppedRound:
 
     def _sealed(self, raw: bytes) -> _Taken | None:
         """Boxes of which it is known what was put in them: what lies before one, in it, and after it."""
-        for sealed, (key, plaintext, bound) in self._boxes.items():
-            at = raw.find(sealed)
-            if at >= 0:
-                before, after = raw[:at], raw[at + len(sealed) :]
+        sealed = next((sealed for sealed in self._boxes if sealed in raw), None)
+        if sealed is None:
+            return None
+        key, plaintext, bound = self._boxes[sealed]
+        before, _, after = raw.partition(sealed)
 
-                def join(parts: Mapping[str, bytes]) -> bytes:
-                    same = parts["box"] == plaintext
-                    box = sealed if same else aead.seal(key, parts["box"], bound, SecureRandom())
-                    return parts["before"] + box + parts["after"]
+        def join(parts: Mapping[str, bytes]) -> bytes:
+            same = parts["box"] == plaintext
+            box = sealed if same else aead.seal(key, parts["box"], bound, SecureRandom())
+            return parts["before"] + box + parts["after"]
 
-                return {"before": before, "box": plaintext, "after": after}, join, False
-        return None
+        return {"before": before, "box": plaintext, "after": after}, join, False
 
 
 _Taken = tuple[dict[str, bytes], Callable[[Mapping[str, bytes]], bytes], bool]

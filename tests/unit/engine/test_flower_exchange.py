@@ -1,5 +1,7 @@
 """Flower as an engine: the suite of every exchange, with Flower's own messages and ClientApp over a grid of threads."""
 
+import subprocess
+import sys
 import threading
 import time
 from itertools import count
@@ -152,3 +154,23 @@ def test_an_error_of_flowers_own_is_a_failure():
 def test_bounds_are_checked(wrong):
     with pytest.raises(InvalidValue, match=next(iter(wrong))):
         FlowerExchange(Square({}), **{"max_reply_bytes": 1, "patience_s": 1.0, **wrong})
+
+
+def test_a_node_loads_nothing_of_what_only_a_server_needs():
+    """Flower starts a process for each message: what a node imports is paid for in every exchange."""
+    code = (
+        "import sys; from ringfort.engine.flower import node_app; "
+        "print(*(f'ringfort.{one}' in sys.modules for one in ('rounds', 'aggregate', 'privacy', 'identity', 'detect')))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["False"] * 5
+
+
+def test_names_that_are_not_there_are_said_to_be_missing():
+    from ringfort import engine
+    from ringfort.engine import flower
+
+    for package in (engine, flower):
+        assert all(getattr(package, name) for name in package.__all__)
+        with pytest.raises(AttributeError, match="no_such_thing"):
+            _ = package.no_such_thing
