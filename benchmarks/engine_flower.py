@@ -36,7 +36,12 @@ NODES = 4
 SIZES = {"small": 100, "d=1e6": 4_000_000}
 WARM = 1
 POLL_S = 0.2
-PATIENCE_S = 600.0
+PATIENCE_S = 120.0
+_PROCESSES_A_NODE = 6
+"""SuperNode, its SuperExec and one process for a message, and as many again, with what the server has.
+
+A process that has not begun to work after half a minute is started once more, so on a busy machine they pile up.
+"""
 
 _APP = """
 [project]
@@ -197,30 +202,32 @@ def lab(folder: Path, task_poll_s: float | None) -> Iterator[tuple[dict[str, str
 
 def _end(started: list[subprocess.Popen[bytes]]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asks twice does not get a half-ended lab
-    below = [pid for process in started for pid in _below(process.pid)]
+    below = {pid for process in started for pid in _below(process.pid)}
     for process in started[::-1]:
         process.terminate()
+    until = time.monotonic() + 15
+    while time.monotonic() < until and (below := _alive(below | {p for pid in below for p in _below(pid)})):
+        time.sleep(0.2)
+    for pid in [*below, *(process.pid for process in started if process.poll() is None)]:
+        os.kill(pid, signal.SIGKILL)
     for process in started:
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    until = time.monotonic() + 10
-    while any(Path(f"/proc/{pid}").exists() for pid in below) and time.monotonic() < until:
-        time.sleep(0.1)
-    for pid in below:
-        if b"flwr" in _command(pid) or b"flower" in _command(pid):
-            os.kill(pid, signal.SIGKILL)
+        process.wait()
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def _alive(pids: set[int]) -> set[int]:
+    """Those of them that still run what Flower started: an id may be somebody else's by now."""
+    return {pid for pid in pids if any(word in _command(pid) for word in (b"flwr", b"flower"))}
+
+
 def _below(pid: int) -> list[int]:
-    """All processes that one has started, and those that they have."""
-    try:
-        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
+    """All processes that one has started, and those that they have; none where there is no /proc."""
+    children: list[int] = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            children += [int(child) for child in thread.read_text().split()]
+        except OSError:
+            continue
     return [*children, *(far for child in children for far in _below(child))]
 
 
@@ -262,7 +269,10 @@ def run(small: int, large: int, task_poll_s: float | None) -> dict[str, Any]:
             command = [str(flwr), "run", str(app), "lab", "--stream", "--run-config", config]
             asking = subprocess.Popen(command, env=environment, cwd=folder)
             try:
-                asking.wait()
+                while asking.poll() is None:
+                    time.sleep(0.5)
+                    if len(_below(os.getpid())) > _PROCESSES_A_NODE * NODES:
+                        raise SystemExit("Flower starts processes faster than they end: this machine is too busy")
             finally:
                 asking.kill()
                 asking.wait()
