@@ -2,7 +2,7 @@
 
     python -m benchmarks.engine_flower --out runs/bench-engine-flower.json
 
-A real deployment on loopback, without TLS: a SuperLink, four SuperNodes, and all that they start for each message.
+A real deployment on loopback, without TLS: a SuperLink, SuperNodes, and all that they start for each message.
 `exchange` is `FlowerExchange.exchange`; `floor` pushes and pulls Flower's own messages with the same bytes and asks for
 answers as often, without Ringfort; `flower` is the call that Flower's strategies make, `Grid.send_and_receive`. They
 take turns, so that load strikes all alike. Clients answer with what they were sent.
@@ -32,7 +32,6 @@ from flwr.serverapp import Grid, ServerApp
 from ringfort.core.ports import Reply
 from ringfort.engine.flower import FlowerExchange
 
-NODES = 4
 SIZES = {"small": 100, "d=1e6": 4_000_000}
 WARM = 1
 POLL_S = 0.2
@@ -59,6 +58,7 @@ serverapp = "ringfort_bench.server_app:app"
 clientapp = "ringfort_bench.client_app:app"
 [tool.flwr.app.config]
 out = ""
+nodes = 1
 small = 1
 large = 1
 """
@@ -103,7 +103,8 @@ def main_app(grid: Grid, context: Context) -> None:
     """Measure, and write the times down."""
     said = context.run_config
     exchange = FlowerExchange(grid, max_reply_bytes=1 << 24, patience_s=PATIENCE_S, poll_s=POLL_S)
-    while len(exchange.members()) < NODES:
+    nodes = int(said["nodes"])
+    while len(exchange.members()) < nodes:
         time.sleep(0.5)
     ways: dict[str, Callable[[bytes], list[bytes]]] = {
         "exchange": lambda body: _by_ringfort(exchange, body),
@@ -119,7 +120,7 @@ def main_app(grid: Grid, context: Context) -> None:
                 began = time.perf_counter()
                 got = ask(body)
                 ended = time.perf_counter()
-                assert got == [body] * NODES, f"{way}: {len(got)} answers"
+                assert got == [body] * nodes, f"{way}: {len(got)} answers"
                 print(f"{name} {i} {way} {ended - began:.3f} s", flush=True)
                 if i >= WARM:
                     took[way].append(ended - began)
@@ -163,7 +164,7 @@ def _sent(grid: Grid, body: bytes) -> list[bytes]:
 
 
 @contextmanager
-def lab(folder: Path, task_poll_s: float | None) -> Iterator[tuple[dict[str, str], Path]]:
+def lab(folder: Path, nodes: int, task_poll_s: float | None) -> Iterator[tuple[dict[str, str], Path]]:
     """A SuperLink and its nodes. All that was started, and all that they started, is ended by its id."""
     paths = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "src"), os.environ.get("PYTHONPATH", "")]
     binaries = Path(sys.executable).parent
@@ -193,7 +194,7 @@ def lab(folder: Path, task_poll_s: float | None) -> Iterator[tuple[dict[str, str
         here = "--insecure", "--host", "127.0.0.1", "--port"
         start("flower-superlink", *here, str(port), "--disable-runtime-dependency-installation")
         _wait_for(port)
-        for _ in range(NODES):
+        for _ in range(nodes):
             start("flower-supernode", "--superlink", f"127.0.0.1:{port}", *here, str(_free_port()))
         yield environment, binaries / "flwr"
     finally:
@@ -255,7 +256,7 @@ def _wait_for(port: int, seconds: float = 60) -> None:
     raise SystemExit(f"nothing listens on {port}")
 
 
-def run(small: int, large: int, task_poll_s: float | None) -> dict[str, Any]:
+def run(nodes: int, small: int, large: int, task_poll_s: float | None) -> dict[str, Any]:
     """Deploy, measure, end."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -264,14 +265,14 @@ def run(small: int, large: int, task_poll_s: float | None) -> dict[str, Any]:
         (app / "pyproject.toml").write_text(_APP)
         for name, text in (("__init__", ""), ("server_app", _SERVER), ("client_app", _CLIENT)):
             (app / "ringfort_bench" / f"{name}.py").write_text(text)
-        with lab(folder, task_poll_s) as (environment, flwr):
-            config = f'out="{out}" small={small} large={large}'
+        with lab(folder, nodes, task_poll_s) as (environment, flwr):
+            config = f'out="{out}" nodes={nodes} small={small} large={large}'
             command = [str(flwr), "run", str(app), "lab", "--stream", "--run-config", config]
             asking = subprocess.Popen(command, env=environment, cwd=folder)
             try:
                 while asking.poll() is None:
                     time.sleep(0.5)
-                    if len(_below(os.getpid())) > _PROCESSES_A_NODE * NODES:
+                    if len(_below(os.getpid())) > _PROCESSES_A_NODE * (nodes + 1):
                         raise SystemExit("Flower starts processes faster than they end: this machine is too busy")
             finally:
                 asking.kill()
@@ -279,20 +280,27 @@ def run(small: int, large: int, task_poll_s: float | None) -> dict[str, Any]:
         if not out.exists():
             raise SystemExit("the run wrote no times")
         times = json.loads(out.read_text())
-    return {"times": times, "load": os.getloadavg(), "flwr": version("flwr"), "task_poll_s": task_poll_s}
+    return {
+        "times": times,
+        "load": os.getloadavg(),
+        "flwr": version("flwr"),
+        "nodes": nodes,
+        "task_poll_s": task_poll_s,
+    }
 
 
 def main() -> None:
     """Run, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--nodes", type=int, default=4)
     parser.add_argument("--small", type=int, default=12, help="small exchanges of each kind")
     parser.add_argument("--large", type=int, default=6, help="exchanges of 4 MB each way, of each kind")
     parser.add_argument("--task-poll-s", type=float, help="between two looks for tasks; absent: Flower's 1 s")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    result = run(given.small, given.large, given.task_poll_s)
-    print(f"flwr {result['flwr']}, {NODES} nodes, load {result['load'][0]:.1f}")
+    result = run(given.nodes, given.small, given.large, given.task_poll_s)
+    print(f"flwr {result['flwr']}, {given.nodes} nodes, load {result['load'][0]:.1f}")
     for name, took in result["times"].items():
         for what, values in took.items():
             ordered = sorted(values)
