@@ -435,6 +435,15 @@ def seeds(name: str) -> list[bytes]:
         if name == "bundle":
             return [framed(encode_round(of), bundle({client_id("ada"): b"x"}))]
         return [framed(encoded_round(of), b"rest")]
+    if name == "invitation":
+        from datetime import UTC, datetime
+
+        from ringfort.core.files import canonical_json
+        from ringfort.core.values import client_id
+        from ringfort.identity import Invitation, Quota, Role, Subject
+
+        guest = Subject(client_id("ada"), "clinic", Role.SERVER, ("ada.example.org",))
+        return [canonical_json(Invitation("ab" * 32, guest, Quota(2, 100), datetime(2030, 1, 1, tzinfo=UTC)).to_json())]
     if name == "policy":
         from datetime import timedelta
 
