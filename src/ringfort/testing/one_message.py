@@ -343,16 +343,16 @@ class StoppedRound:
 
     def _map(self, raw: bytes) -> _Taken | None:
         try:
-            return dict(unpack(raw)), lambda parts: pack({ClientId(name): part for name, part in parts.items()}), True
+            entries = {str(name): entry for name, entry in unpack(raw).items()}
+            return entries, lambda parts: pack({ClientId(name): part for name, part in parts.items()}), True
         except RingfortError:
             return None
 
     def _bundle(self, raw: bytes) -> _Taken | None:
         try:
-            parts = {name: bytes(part) for name, part in unbundle(raw).items()}
+            return {str(name): bytes(part) for name, part in unbundle(raw).items()}, _bundled, True
         except RingfortError:
             return None
-        return dict(parts), _bundled, True
 
     def _two(self, raw: bytes) -> _Taken | None:
         try:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ringfort.core.errors import MissingExtra
 
 try:
-    import flwr  # noqa: F401
+    import_module("flwr")
 except ModuleNotFoundError as error:
     raise MissingExtra("the Flower engine needs flwr: pip install -c constraints.txt 'ringfort[flower]'") from error
 
