@@ -64,7 +64,7 @@ bench: setup-dev  ## rounds, rules, seals, noise and the red team beside their f
 	$(VENV)/bin/python -m benchmarks.crash --trials 200 --out runs/bench-crash.json
 	$(VENV)/bin/python -m benchmarks.soak --out runs/bench-soak.json
 
-fuzz: setup-dev  ## coverage-guided fuzzing of every parser, a million inputs
+fuzz: setup-dev  ## coverage-guided fuzzing of every parser and every message of a sealed round, a million inputs
 	$(PIP) --editable '.[fuzz]'
 	$(VENV)/bin/python -m benchmarks.fuzz --runs 45000 --out runs/fuzz
 
