@@ -11,7 +11,7 @@ from ringfort.core.keys import Directory
 from ringfort.core.seal import COORDINATOR, Contribution, SealedRound
 from ringfort.core.values import client_id
 from ringfort.core.views import Rows
-from ringfort.secagg.grouped import Grouped, _directory, groups_of
+from ringfort.secagg.grouped import Grouped, groups_of
 from ringfort.secagg.masked.messages import SHARES, Terms
 from ringfort.secagg.roster import pack
 from ringfort.testing.sealed_round import Parties, mean_of, run_round
@@ -124,7 +124,7 @@ def test_a_client_answers_for_no_other_group():
     begun = {n: parties.clients[n].begin(OF, c) for n, c in given().items()}
     mixed = (*mine[:2], *other[:2])
     hellos = {n: begun[n][1] for n in mixed}
-    terms = Terms(OF, SEAL.inside, _directory(parties.directory, mine))
+    terms = Terms(OF, SEAL.inside, parties.directory.only((*mine, COORDINATOR)))
     said = seal_envelope(parties.keys[COORDINATOR], COORDINATOR, terms.slot(SHARES, terms.context), pack(hellos))
     with pytest.raises((UnknownClient, BadSignature)):
         begun[mine[0]][0].on_message(said)
