@@ -77,6 +77,17 @@ def test_a_command_line_that_makes_no_sense_is_exit_code_2():
     assert "Traceback" not in done.stderr
 
 
+def test_a_connection_that_the_other_side_closes_is_no_end_of_the_program():
+    """As the doctor's to a server that turns strangers away: the default action of SIGPIPE would be to die."""
+    code = (
+        "import socket; import ringfort.app.main as m; near, far = socket.socketpair(); far.close()\n"
+        "def ask():\n    try:\n        near.sendall(b'x')\n    except BrokenPipeError:\n        print('told')\n"
+        "m.app = ask; m.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "told\n")
+
+
 def test_a_closed_pipe_ends_the_program_quietly():
     done = subprocess.run(
         ["bash", "-c", '"$@" recipe schema | head -c 1', "-", *COMMAND], capture_output=True, text=True, timeout=60

@@ -7,7 +7,6 @@ Imports stay inside the commands, so that `ringfort --help` answers at once.
 
 from __future__ import annotations
 
-import signal
 import sys
 from typing import Annotated
 
@@ -77,9 +76,6 @@ def explain(code: Annotated[str, typer.Argument(help="An error code, as RF301.",
 
 def main() -> None:
     """Run the command line."""
-    # A closed pipe (`ringfort ... | head`) ends the program quietly, as it does for other tools.
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if sys.version_info < (3, 11):  # noqa: UP036 - a clear word instead of a traceback
         from ringfort.core.errors import InvalidValue
 

@@ -54,6 +54,23 @@ def test_a_process_that_was_started_while_its_parent_was_being_ended_is_ended_to
     assert (parent.wait(5), child.wait(5)) == (-9, -9)
 
 
+def test_a_dying_process_is_waited_for_after_it_has_lost_its_command_line(tmp_path, start, monkeypatch):
+    (tmp_path / "server").mkdir()
+    dying = start(APP, str(tmp_path / "server"))
+    belongs, running, waited = processes._belongs, processes.running, []
+    monkeypatch.setattr(processes, "_belongs", lambda pid, kit: len(waited) < 2 and belongs(pid, kit))
+
+    def still(pid):
+        if pid == dying.pid:
+            waited.append(1)
+            return len(waited) < 5
+        return running(pid)
+
+    monkeypatch.setattr(processes, "running", still)
+    assert processes.end_orphans(tmp_path) == 1
+    assert len(waited) >= 5
+
+
 def test_a_folder_without_kits_has_no_orphans(tmp_path):
     assert processes.end_orphans(tmp_path / "nothing") == 0
 

@@ -139,11 +139,18 @@ def end_one(pid: int, kit: Path) -> None:
 
 
 def _end_all(find: Callable[[], set[int]]) -> int:
-    """Kill what is found until nothing is: one that dies may have started another meanwhile. How many there were."""
+    """Kill what is found until nothing is, and all that was is gone; how many there were.
+
+    One that dies may have started another meanwhile. And it has no command line any more, by which it was found, before
+    it lets go of its files.
+    """
     ended: set[int] = set()
     until = time.monotonic() + _DEAD_S
-    while (left := find()) and time.monotonic() < until:
+    while time.monotonic() < until:
+        left = find()
         ended |= left
+        if not left and not any(running(pid) for pid in ended):
+            break
         _signal(left, signal.SIGKILL)
         time.sleep(0.01)
     return len(ended)
