@@ -267,6 +267,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a run that is under way is ended
     draw = random.Random(given.seed)  # noqa: S311 - when to kill, not what to hide
     results: list[dict[str, Any]] = []
     done = 0

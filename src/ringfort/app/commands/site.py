@@ -148,16 +148,15 @@ def operate(
     from ringfort.app import recipe as recipes
     from ringfort.app.loading import load_here
     from ringfort.app.results import new_folder, run_folder
-    from ringfort.core.errors import MissingExtra, UnknownName
+    from ringfort.core.errors import UnknownName
+    from ringfort.core.extras import extra
     from ringfort.core.values import client_id
 
-    try:
+    with extra("nvflare", "`ringfort site operate` needs NVFlare"):
         from ringfort.app.deploy import JOBS, supervising
         from ringfort.app.distributed import Distributed, interruptions
         from ringfort.engine.nvflare.kit import read_profile
         from ringfort.engine.nvflare.remote import Remote
-    except ModuleNotFoundError as error:
-        raise MissingExtra("this needs NVFlare: pip install -c constraints.txt 'ringfort[nvflare]'") from error
 
     read = recipes.read(recipe)
     _, said = read_profile(server / "local", read.federation_digest())

@@ -59,14 +59,12 @@ def up(
     from ringfort.app.members import Members
     from ringfort.app.results import new_folder, run_folder
     from ringfort.app.sites import log_profile
-    from ringfort.core.errors import MissingExtra
+    from ringfort.core.extras import extra
 
-    try:
+    with extra("nvflare", "`ringfort up` needs NVFlare"):
         from ringfort.app.deploy import FOLDER, deploy, forget_keys, supervising
         from ringfort.app.distributed import Distributed
         from ringfort.engine.nvflare.deployment import Deployment
-    except ModuleNotFoundError as error:
-        raise MissingExtra("`ringfort up` needs NVFlare: pip install -c constraints.txt 'ringfort[nvflare]'") from error
 
     more = [] if clients is None else [f"data.split.clients={clients}"]
     read = recipes.read(recipe, [*(overrides or ()), *more])

@@ -11,12 +11,10 @@ message, and a node needs none of what the server does.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ringfort.core.errors import MissingExtra
+from ringfort.core.extras import extra
 
-try:
+with extra("flower", "the Flower engine needs flwr"):
     import_module("flwr")
-except ModuleNotFoundError as error:
-    raise MissingExtra("the Flower engine needs flwr: pip install -c constraints.txt 'ringfort[flower]'") from error
 
 if TYPE_CHECKING:
     from ringfort.engine.flower.exchange import FlowerExchange, node_app

@@ -15,7 +15,8 @@ from typing import Any, Final, NoReturn
 
 import numpy as np
 
-from ringfort.core.errors import Incompatible, InvalidValue, MissingExtra
+from ringfort.core.errors import Incompatible, InvalidValue
+from ringfort.core.extras import extra
 from ringfort.core.ports import Failure
 from ringfort.core.values import ClientId, client_id
 from ringfort.engine.told import medians, said
@@ -23,7 +24,7 @@ from ringfort.engine.walls import Walls, read_walls, walls
 from ringfort.rounds.hosted import Answer, Hosted
 from ringfort.rounds.record import RoundRecord
 
-try:
+with extra("nvflare", "the aggregator needs nvflare"):
     from nvflare.apis.dxo import from_shareable
     from nvflare.apis.event_type import EventType
     from nvflare.apis.fl_constant import FLContextKey, FLMetaKey, ReturnCode
@@ -33,8 +34,6 @@ try:
     from nvflare.app_common.aggregators.model_aggregator import ModelAggregator
     from nvflare.app_common.app_constant import AppConstants
     from nvflare.app_common.app_event_type import AppEventType
-except ModuleNotFoundError as error:
-    raise MissingExtra("the aggregator needs nvflare: pip install -c constraints.txt 'ringfort[nvflare]'") from error
 
 __all__ = ["RingfortAggregator", "site_id"]
 

@@ -168,15 +168,6 @@ class Deployment:
             raise TransportError("the deployment was not started")
         return self._session
 
-    def restart(self) -> None:
-        """End everything and start again, after the server's process died."""
-        self.close()
-        self.start()
-
-    def pids(self) -> dict[str, int]:
-        """The parent processes."""
-        return {name: site.pid for name, site in self._sites.items()}
-
     def close(self) -> None:
         """End every process. Idempotent."""
         if self._session is not None:

@@ -26,7 +26,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from ringfort.core.errors import Incompatible, Inconsistent, MalformedUpdate, MissingExtra
+from ringfort.core.errors import Incompatible, Inconsistent, MalformedUpdate
+from ringfort.core.extras import extra
 from ringfort.core.randomness import SecureRandom
 from ringfort.secagg.encrypted.scheme import SECRET_BYTES, U32, Sealed
 from ringfort.secagg.hazmat import add_keystreams
@@ -259,7 +260,5 @@ def _reference_parameters() -> Any:
 
 
 def _tenseal() -> ModuleType:
-    try:
+    with extra("he", "the encrypted seal needs TenSEAL"):
         return import_module("tenseal")
-    except ImportError as error:
-        raise MissingExtra("the encrypted seal needs TenSEAL: pip install -c constraints.txt 'ringfort[he]'") from error
