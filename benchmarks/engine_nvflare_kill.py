@@ -62,6 +62,7 @@ rule = "median"
 KILLED_CLIENT = "client-02"
 VICTIMS = ("server-job", "client-job", "server", "up")
 _GONE_S = 120.0
+_HANGS_S = 400.0
 
 
 @dataclass(frozen=True)
@@ -147,9 +148,12 @@ class Up:
 
     def wait_for(self, round: int) -> None:
         """Until that many rounds are committed."""
+        until = time.monotonic() + _HANGS_S
         while committed(self.run) < round:
             self._require()
-            time.sleep(0.002)
+            if time.monotonic() > until:
+                raise RuntimeError(f"no round {round} in {_HANGS_S:g} s")
+            time.sleep(0.01)
 
     def victim(self, name: str) -> int:
         """The id of who is to die; waits until there is one."""

@@ -16,7 +16,7 @@ SITES = tuple(map(client_id, ("hospital-1", "hospital-2", "aggregator-2")))
 class Session:
     """Somebody else's server: who is connected, and what was submitted."""
 
-    def __init__(self, kit, within_s, alive, name):
+    def __init__(self, kit, name, within_s, alive):
         self.name = name
 
     def wait_for(self, names, within_s, alive):

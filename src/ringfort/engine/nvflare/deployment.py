@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Callable, Collection
@@ -16,7 +15,7 @@ from ringfort.core.randomness import SecureRandom
 from ringfort.core.values import ClientId
 from ringfort.engine.nvflare.job import write_job
 from ringfort.engine.nvflare.processes import Site, running
-from ringfort.engine.nvflare.provision import Kits
+from ringfort.engine.nvflare.provision import ADMIN, Kits
 from ringfort.engine.nvflare.session import Session
 
 __all__ = ["Deployment", "Running"]
@@ -72,7 +71,7 @@ class Deployment:
         for name, kit in wanted.items():
             self._start(name, kit, server=False)
         if self._session is None:
-            self._session = Session(self.kits.admin, _CONNECT_S, self._sites["server"].require)
+            self._session = Session(self.kits.admin, ADMIN, _CONNECT_S, self._sites["server"].require)
         self._session.wait_for(set(wanted), _CONNECT_S, self._require)
 
     def _start(self, name: str, kit: Path, *, server: bool) -> None:
@@ -139,7 +138,7 @@ class Deployment:
     def _require_unfinished(self, job: Running) -> None:
         try:
             status = self._need_session().status(job.id)
-        except Exception:  # an unanswered question is no answer; the processes are watched anyway
+        except TransportError:  # an unanswered question is no answer; the processes are watched anyway
             return
         if status.startswith("FINISHED"):
             raise JobAborted(f"the server ended the job: {status}")
@@ -171,8 +170,7 @@ class Deployment:
     def close(self) -> None:
         """End every process. Idempotent."""
         if self._session is not None:
-            with contextlib.suppress(Exception):
-                self._session.close()
+            self._session.close()
             self._session = None
         for site in self._sites.values():
             site.ask_to_end()

@@ -76,7 +76,7 @@ class Remote:
         """
         if self._session is None:
             (self._operator / "transfer").mkdir(exist_ok=True)
-            self._session = Session(self._operator, self._patience_s, lambda: None, self._name)
+            self._session = Session(self._operator, self._name, self._patience_s, lambda: None)
         try:
             self._session.wait_for(set(self._sites - set(without)), self._patience_s, lambda: None)
         except TransportError:
@@ -133,7 +133,7 @@ class Remote:
     def clear(self, job: Running) -> bool:
         """End what is left of a job, so that the next can have the journal; whether the server still answers."""
         session = self._need_session()
-        with contextlib.suppress(Exception):  # a job that is over, or a server that has just started
+        with contextlib.suppress(TransportError):  # a job that is over, or a server that has just started
             session.abort(job.id)
         pid = Deployment.process(self._server, job)
         if pid is not None:
@@ -157,8 +157,7 @@ class Remote:
         if self._session is not None:
             if job is not None:
                 self.clear(job)
-            with contextlib.suppress(Exception):
-                self._session.close()
+            self._session.close()
             self._session = None
 
 
