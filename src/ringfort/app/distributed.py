@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ringfort import report
@@ -64,7 +65,7 @@ class Distributed:
         scenario.require(defence, recipe.defence.f, Seeds(recipe.seed))
         return cls(recipe, split, folder, scenario, defence, build.manifest(recipe, split), started)
 
-    @property
+    @cached_property
     def clients(self) -> tuple[ClientId, ...]:
         """Everybody who trains."""
         return self.scenario.clients(Seeds(self.recipe.seed))

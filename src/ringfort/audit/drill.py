@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import takewhile
 from typing import Any
 
@@ -182,7 +183,7 @@ class Drill:
             for attack in self.attacks:
                 attack.success(lambda inputs: np.zeros(len(inputs), dtype=np.int64), sampled)
 
-    @property
+    @cached_property
     def everyone(self) -> tuple[ClientId, ...]:
         """The clients of the federation."""
         return self.scenario.clients(Seeds(self.seeds[0]))

@@ -40,6 +40,16 @@ class Running:
     run: str
     sites: tuple[ClientId, ...]
 
+    @classmethod
+    def of(cls, session: Session, jobs: Path, recipe: str, sites: Collection[ClientId]) -> Running:
+        """Write a job's folder below `jobs`, and submit it.
+
+        Raises:
+            TransportError (RF602): the server did not take it.
+        """
+        run, names = f"job-{SecureRandom().token(6).hex()}", tuple(sorted(sites))
+        return cls(session.submit(write_job(jobs / run, run, recipe, names)), run, names)
+
 
 class Deployment:
     """Starts a server and its sites from their kits, submits jobs, watches them, and ends everything it started.
@@ -92,10 +102,8 @@ class Deployment:
         Raises:
             TransportError (RF602): it did not begin within a minute.
         """
-        run = f"job-{SecureRandom().token(6).hex()}"
         session = self._need_session()
-        names = tuple(sorted(sites))
-        job = Running(session.submit(write_job(self._jobs / run, run, recipe, names)), run, names)
+        job = Running.of(session, self._jobs, recipe, sites)
         until = time.monotonic() + _BEGIN_S
         while self.process(self.kits.server, job) is None:
             self._sites["server"].require()

@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from ringfort.core.errors import InvalidValue, JobAborted, TransportError
-from ringfort.core.randomness import SecureRandom
 from ringfort.core.values import ClientId, client_id
 from ringfort.engine.nvflare.deployment import Deployment, Running
-from ringfort.engine.nvflare.job import write_job
 from ringfort.engine.nvflare.processes import end_one, running
 from ringfort.engine.nvflare.session import Session
 
@@ -96,9 +94,7 @@ class Remote:
             TransportError (RF602): it did not begin within two minutes.
         """
         session = self._need_session()
-        run = f"job-{SecureRandom().token(6).hex()}"
-        names = tuple(sorted(set(sites) & self._present()))
-        self._job = job = Running(session.submit(write_job(self._jobs / run, run, recipe, names)), run, names)
+        self._job = job = Running.of(session, self._jobs, recipe, set(sites) & self._present())
         until = time.monotonic() + _BEGIN_S
         while Deployment.process(self._server, job) is None:
             status = session.status(job.id)
