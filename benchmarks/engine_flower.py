@@ -15,7 +15,6 @@ import json
 import os
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from typing import Any
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
+from benchmarks.exchange_times import show, write
 from ringfort.core.ports import Reply
 from ringfort.engine.flower import FlowerExchange
 
@@ -301,14 +301,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     result = run(given.nodes, given.small, given.large, given.task_poll_s)
     print(f"flwr {result['flwr']}, {given.nodes} nodes, load {result['load'][0]:.1f}")
-    for name, took in result["times"].items():
-        for what, values in took.items():
-            ordered = sorted(values)
-            p90 = ordered[int(0.9 * (len(ordered) - 1))]
-            print(f"{name:6} {what:8} median {statistics.median(values):.3f} s  p90 {p90:.3f} s  of {len(values)}")
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=1))
+    show(result["times"], digits=3)
+    write(given.out, result)
 
 
 if __name__ == "__main__":

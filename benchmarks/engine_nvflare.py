@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.exchange_times import show, write
 from ringfort.core.values import ClientId, client_id
 from ringfort.engine.nvflare.exchange import NVFlareExchange
 
@@ -114,14 +114,8 @@ def main() -> None:
     result = run()
     print(f"nvflare {result['nvflare']}, {len(CLIENTS)} clients, load {result['load'][0]:.1f}")
     print("  ".join(f"{name} {value:.1f}" for name, value in result["phases"].items()))
-    for name, took in result["times"].items():
-        for what, values in took.items():
-            ordered = sorted(values)
-            p90 = ordered[int(0.9 * (len(ordered) - 1))]
-            print(f"{name:6} {what:8} median {statistics.median(values):.4f} s  p90 {p90:.4f} s  of {len(values)}")
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(result, indent=1))
+    show(result["times"], digits=4)
+    write(given.out, result)
     sys.exit(0)
 
 

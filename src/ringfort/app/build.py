@@ -94,17 +94,13 @@ def _split(spec: IIDSplit | DirichletSplit | LabelSplit | OwnerSplit | PartySpli
         case OwnerSplit():
             return data.ByOwner(spec.min_rows)
         case PartySplit():
-            return data.ByParty(_names(spec))
+            return data.ByParty(tuple(spec.clients))
 
 
 def clients(recipe: Recipe, parts: int) -> tuple[ClientId, ...]:
     """The names of the recipe's clients, in the order of their parts."""
     spec = recipe.data.split
-    return _names(spec) if isinstance(spec, PartySplit) else client_names(parts)
-
-
-def _names(spec: PartySplit) -> tuple[ClientId, ...]:
-    return tuple(client_id(name) for name in spec.clients)
+    return tuple(spec.clients) if isinstance(spec, PartySplit) else client_names(parts)
 
 
 def family(spec: ModelSpec, shape: tuple[int, ...], classes: int) -> Callable[[], Model]:
@@ -239,7 +235,7 @@ def scenario(recipe: Recipe, split: data.Split) -> Scenario:
         guard=_guard(recipe),
         root=root,
         sanitiser=sanitiser(recipe, build, split.train if len(split.train) else test),
-        names=_names(recipe.data.split) if isinstance(recipe.data.split, PartySplit) else (),
+        names=tuple(recipe.data.split.clients) if isinstance(recipe.data.split, PartySplit) else (),
     )
     d = build().schema.d
     population = len(made.clients(Seeds(recipe.seed)))

@@ -9,7 +9,7 @@ from typing import Any
 from ringfort import data
 from ringfort.app.recipe import PartySplit, Recipe
 from ringfort.core.errors import Incompatible, InvalidValue
-from ringfort.core.values import ClientId, client_id
+from ringfort.core.values import ClientId
 
 __all__ = ["load", "load_here", "load_holdout", "rows_profile"]
 
@@ -36,7 +36,7 @@ def load(recipe: Recipe, rows: Mapping[ClientId, Path] | None = None, holdout: P
     if name in data.names():
         raise InvalidValue(f"{name} is a data set that Ringfort knows: give the parties' own rows another name")
     if rows is None:
-        rows, holdout = {client: _rows(split, client) for client in map(client_id, split.clients)}, Path(split.holdout)
+        rows, holdout = {client: _rows(split, client) for client in split.clients}, Path(split.holdout)
     if strangers := sorted(set(rows) - set(split.clients)):
         raise Incompatible(f"{strangers[0]} is none of the recipe's clients: {', '.join(split.clients)}")
     return data.load_own(name, tuple(split.classes), tuple(split.input_shape), rows, holdout)

@@ -31,7 +31,7 @@ from ringfort.core.docs import title
 from ringfort.core.errors import ConfigError, DataUnavailable, InvalidValue, UnknownName
 from ringfort.core.files import canonical_json
 from ringfort.core.tensors import digest_of
-from ringfort.core.values import client_id
+from ringfort.core.values import ClientId, client_id
 from ringfort.secagg.seals import SEALS
 
 __all__ = ["AuditSpec", "ModelSpec", "Recipe", "model", "parse", "parse_toml", "read", "rule", "to_toml"]
@@ -190,7 +190,7 @@ class OwnerSplit(_Strict):
     min_rows: int = Field(default=1, ge=1)
 
 
-def _names(names: list[str]) -> list[str]:
+def _names(names: list[ClientId]) -> list[ClientId]:
     if doubled := sorted(name for name in set(names) if names.count(name) > 1):
         raise InvalidValue(f"data.split.clients names {doubled[0]} twice")
     return sorted(client_id(name) for name in names)
@@ -200,7 +200,7 @@ class PartySplit(_Strict):
     """Nothing is split: every client brings its own rows. All must agree on the classes and the shape of an input."""
 
     by: Literal["party"]
-    clients: Annotated[list[str], AfterValidator(_names)] = Field(min_length=1, description="their names")
+    clients: Annotated[list[ClientId], AfterValidator(_names)] = Field(min_length=1, description="their names")
     rows: str = Field(pattern=r"\{client\}", description="a client's .npz file, with {client} for its name")
     holdout: str = Field(description="the server's own .npz file, to measure with")
     classes: list[str] = Field(min_length=2, description="their names, in label order")
